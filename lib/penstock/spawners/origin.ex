@@ -11,8 +11,7 @@ defmodule Penstock.Spawners.Origin do
   # How often, with 1 ms between, a created process is asked that has no function yet.
   @late_tries 3
 
-  # The largest heap, in words, of a process whose whole dictionary is read before OTP 27.
-  @max_heap 100_000
+  # From OTP 26.2 on, a process can be asked for one value of its dictionary.
   @one_key? :erlang.system_info(:otp_release) >= ~c"27"
 
   # The modules whose functions create processes for others. Those of Penstock are added.
@@ -140,7 +139,9 @@ defmodule Penstock.Spawners.Origin do
       end
     end
   else
-    # The VM copies the dictionary, which may be large if the heap is.
+    # The largest heap, in words, of a process whose dictionary is read. The VM copies all of it.
+    @max_heap 100_000
+
     defp dictionary_value(pid) do
       with {:total_heap_size, words} when words <= @max_heap <- Process.info(pid, :total_heap_size),
            {:dictionary, dictionary} <- Process.info(pid, :dictionary) do

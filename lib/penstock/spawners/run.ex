@@ -25,7 +25,7 @@ defmodule Penstock.Spawners.Run do
 
     receive do
       {:DOWN, ^monitor, :process, ^pid, {__MODULE__, result}} -> result
-      {:DOWN, ^monitor, :process, ^pid, reason} -> exit({reason, {Penstock, :spawners, [ms]}})
+      {:DOWN, ^monitor, :process, ^pid, reason} -> exit({reason, {__MODULE__, :run, [ms]}})
     end
   end
 
@@ -73,10 +73,11 @@ defmodule Penstock.Spawners.Run do
   end
 
   # Takes windows until the tracer has ended.
-  defp windows(%{tracer: tracer, caller: caller} = run) do
+  defp windows(%{tracer: tracer, origin: origin, caller: caller} = run) do
     receive do
       {:window, ^tracer, window} -> run |> ask(window) |> windows()
       {:origins, number, answer} -> run |> answered(number, answer) |> windows()
+      {:EXIT, ^origin, _reason} -> run |> without_answers() |> windows()
       {:EXIT, ^tracer, _reason} -> ended(run)
       {:DOWN, ^caller, :process, _pid, _reason} -> exit(:shutdown)
     end
@@ -89,9 +90,10 @@ defmodule Penstock.Spawners.Run do
   end
 
   # Traces nothing until the next window begins.
-  defp pause(%{caller: caller, next: next, until: until} = run) do
+  defp pause(%{origin: origin, caller: caller, next: next, until: until} = run) do
     receive do
       {:origins, number, answer} -> run |> answered(number, answer) |> pause()
+      {:EXIT, ^origin, _reason} -> run |> without_answers() |> pause()
       {:DOWN, ^caller, :process, _pid, _reason} -> exit(:shutdown)
     after
       ms_to(next) -> if System.monotonic_time() >= until, do: last_answers(run), else: trace(run)
@@ -100,14 +102,18 @@ defmodule Penstock.Spawners.Run do
 
   defp last_answers(%{waiting: waiting, rows: rows}) when waiting == %{}, do: rows
 
-  defp last_answers(%{caller: caller} = run) do
+  defp last_answers(%{origin: origin, caller: caller} = run) do
     receive do
       {:origins, number, answer} -> run |> answered(number, answer) |> last_answers()
+      {:EXIT, ^origin, _reason} -> run |> without_answers() |> last_answers()
       {:DOWN, ^caller, :process, _pid, _reason} -> exit(:shutdown)
     after
-      @answers_ms -> run.waiting |> Map.keys() |> Enum.reduce(run, &answered(&2, &1, Origin.none())) |> last_answers()
+      @answers_ms -> run |> without_answers() |> last_answers()
     end
   end
+
+  # Counts the windows that wait, without what their creators run.
+  defp without_answers(run), do: run.waiting |> Map.keys() |> Enum.reduce(run, &answered(&2, &1, Origin.none()))
 
   defp ask(%{number: number, waiting: waiting} = run, window) do
     Origin.answer(run.origin, number)

@@ -2,8 +2,8 @@ defmodule Penstock.Spawners.Tracer do
   # A process that gets the trace messages, and counts the created processes by their function and
   # creator. It reports each window of time to the run to which it is linked.
   #
-  # It traces the whole of each window, or only a first slice of it if so many processes are created
-  # that the windows reach a bound of messages or memory. The death of the tracer ends the tracing.
+  # It traces the whole of each window, or only a first slice of it if the processes are more than
+  # the bounds of messages or memory allow. The death of the tracer ends the tracing.
   # So a spawn bomb is slowed down for a small part of each window, and the mailbox does not grow.
   #
   # The length of a slice is set before it begins. A slice that ended at the n-th creation would
@@ -13,9 +13,9 @@ defmodule Penstock.Spawners.Tracer do
   alias Penstock.Spawners.{Call, Origin, Trace}
 
   # How many creations, and how many trace messages of all kinds, a window may have. At 10 windows
-  # a second, they cost at most some 3 % of a core.
-  @max_spawned 1_000
-  @max_messages 4_000
+  # a second, they cost at most some 2 % of a core.
+  @max_spawned 500
+  @max_messages 2_000
 
   # The bytes of the tracer with its mailbox. Each trace message has a copy of the arguments of the
   # process, such as what its fun closes over.

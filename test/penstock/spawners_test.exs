@@ -1,0 +1,233 @@
+defmodule Penstock.SpawnersTest do
+  # Tests who is named as a creator of processes, and that no tracing stays.
+  #
+  # | scenario                                  | rules out                                        |
+  # |-------------------------------------------|--------------------------------------------------|
+  # | processes of each kind                    | a name of OTP, Elixir or Penstock for the user's |
+  # | living and dead processes, many processes | wrong counts; a sample that is not scaled        |
+  # | two calls at once, bad arguments          | two runs that share a tracer                     |
+  # | another tracer                            | an end of the tracing of others                  |
+  # | kills of caller, run and tracer           | tracing that outlives the call                   |
+  use ExUnit.Case, async: false
+
+  @compile {:no_warn_undefined, :trace}
+
+  @ms 500
+  @kills 30
+  @patience_ms 30_000
+
+  defmodule Server do
+    use GenServer
+    def init(arg), do: {:ok, arg}
+  end
+
+  defmodule Creator do
+    # Creates processes of each kind. Each function creates `count` of them.
+    def funs(count), do: for(_ <- 1..count, do: spawn(fn -> :ok end))
+    def calls(count), do: for(_ <- 1..count, do: spawn_link(Enum, :sum, [[1, 2]]))
+    def proc_lib(count), do: for(_ <- 1..count, do: :proc_lib.spawn(fn -> :ok end))
+    def starts(count), do: for(_ <- 1..count, do: Task.start(fn -> :ok end))
+    def start_calls(count), do: for(_ <- 1..count, do: Task.start(Enum, :max, [[1, 2]]))
+    def servers(count), do: for(_ <- 1..count, do: GenServer.start(Server, 1))
+    def agents(count), do: for(_ <- 1..count, do: Agent.start(fn -> 1 end))
+    def gated(pool, count), do: for(_ <- 1..count, do: Penstock.spawn(pool, fn -> :ok end, timeout: 5_000))
+    def gated_tasks(pool, count), do: for(_ <- 1..count, do: Penstock.Task.start(pool, fn -> :ok end, timeout: 5_000))
+
+    def children(supervisor, count) do
+      for _ <- 1..count, do: Task.Supervisor.start_child(supervisor, fn -> :ok end)
+    end
+
+    def awaited(pool, count),
+      do: for(_ <- 1..count, do: pool |> Penstock.Task.async(&stop/0) |> elem(1) |> Task.await())
+
+    # The tasks wait, so that they can be asked for their function.
+    def async(test, count) do
+      tasks = for _ <- 1..count, do: Task.async(fn -> wait(test) end)
+      receive do: (:go_on -> :ok)
+      for %{pid: pid} <- tasks, do: send(pid, :stop)
+      Task.await_many(tasks)
+    end
+
+    defp wait(test) do
+      send(test, {:ready, self()})
+      receive do: (:stop -> :ok)
+    end
+
+    defp stop, do: :ok
+  end
+
+  defp sessions?, do: :erlang.system_info(:otp_release) >= ~c"27"
+
+  # Returns `true` if processes that are created now are traced by the call.
+  defp traced? do
+    if sessions?() do
+      List.keymember?(:trace.session_info(:new_processes), :penstock_spawners, 0)
+    else
+      :erlang.trace_info(:new_processes, :tracer) != {:tracer, []}
+    end
+  end
+
+  defp until(fun, deadline \\ System.monotonic_time(:millisecond) + @patience_ms) do
+    cond do
+      fun.() -> :ok
+      System.monotonic_time(:millisecond) > deadline -> flunk("the condition did not become true")
+      true -> receive(after: (1 -> until(fun, deadline)))
+    end
+  end
+
+  # Returns the rows of a call during all of which `fun` ran. Repeats the call if it ended earlier,
+  # as it may on a busy machine.
+  defp rows_during(fun, ms \\ @ms) do
+    call = Task.async(fn -> Penstock.spawners(ms) end)
+    until(&traced?/0)
+    result = fun.()
+    during? = traced?()
+    rows = Task.await(call, @patience_ms)
+    if during?, do: {rows, result}, else: rows_during(fun, min(ms * 2, 10_000))
+  end
+
+  defp row(rows, module, function, arity) do
+    Enum.find(rows, fn %{mfa: mfa} -> match?({^module, _, ^arity}, mfa) and name?(mfa, function) end)
+  end
+
+  defp name?({_module, name, _arity}, function), do: name == function or String.contains?("#{name}", "-#{function}/")
+
+  defp sum(rows, module, function, arity) do
+    for %{mfa: {^module, _, ^arity} = mfa, spawned: spawned} <- rows, name?(mfa, function), reduce: 0 do
+      sum -> sum + spawned
+    end
+  end
+
+  setup do
+    # A call loads modules, and the processes that load them would be counted.
+    Penstock.spawners(1)
+    on_exit(fn -> until(fn -> not traced?() end) end)
+  end
+
+  test "names the user's function of processes of each kind, and counts them" do
+    {:ok, supervisor} = Task.Supervisor.start_link()
+    pool = Penstock.Pool.new(limit: 10)
+
+    {rows, _} =
+      rows_during(fn ->
+        Creator.funs(60)
+        Creator.calls(50)
+        Creator.proc_lib(11)
+        Creator.starts(12)
+        Creator.start_calls(13)
+        Creator.servers(14)
+        Creator.agents(15)
+        Creator.children(supervisor, 16)
+        Creator.gated(pool, 17)
+        Creator.gated_tasks(pool, 18)
+        Creator.awaited(pool, 19)
+      end)
+
+    assert %{mfa: {Creator, _, 0}, spawned: 60} = hd(rows)
+
+    for {function, count} <-
+          [funs: 60, proc_lib: 11, starts: 12, agents: 15, children: 16, gated: 17] ++
+            [gated_tasks: 18, stop: 19] do
+      assert {function, sum(rows, Creator, function, 0)} == {function, count}
+    end
+
+    assert sum(rows, Enum, :sum, 1) == 50
+    assert sum(rows, Enum, :max, 1) == 13
+    assert sum(rows, Server, :init, 1) == 14
+    assert Enum.sum(for %{mfa: {Server, :init, 1}, alive: alive} <- rows, do: alive) == 14
+    assert row(rows, Creator, :funs, 0).alive == 0
+    assert Enum.map(rows, & &1.spawned) == Enum.sort(Enum.map(rows, & &1.spawned), :desc)
+    refute Enum.any?(rows, fn %{mfa: {module, _, _}} -> module in [:proc_lib, :gen, Penstock.Task.Runner] end)
+  end
+
+  test "names what the creator runs, and the function of tasks that get it late" do
+    test = self()
+
+    {rows, creator} =
+      rows_during(fn ->
+        creator = spawn_link(fn -> Creator.async(test, 5) end)
+        for _ <- 1..5, do: assert_receive({:ready, pid} when is_pid(pid), @patience_ms)
+        creator
+      end)
+
+    send(creator, :go_on)
+    assert [%{spawned: 5, alive: 5, by: by}] = for(%{mfa: {Creator, _, 0}} = row <- rows, do: row)
+    assert {Creator, _, _} = by
+    assert name?(by, :async)
+  end
+
+  test "counts the living, and scales what it does not count" do
+    # The batches are more than a window counts, and more than a sample keeps.
+    {rows, pids} = rows_during(fn -> for(_ <- 1..5_000, do: living()) end)
+    assert row = row(rows, __MODULE__, :living, 0)
+    assert row.spawned > 500
+    assert row.alive == row.spawned
+    for pid <- pids, do: Process.exit(pid, :kill)
+  end
+
+  defp living, do: spawn(fn -> receive(do: (:stop -> :ok)) end)
+
+  test "refuses a second call, and wrong arguments" do
+    {result, _} = rows_during(fn -> assert Penstock.spawners(1) == {:error, :busy} end)
+    assert is_list(result)
+    assert is_list(Penstock.spawners(1))
+
+    for bad <- [0, -1, 60_001, 1.0, :infinity, nil, "5"] do
+      assert_raise ArgumentError, ~r/expected ms to be .* 60000, got: /, fn -> Penstock.spawners(bad) end
+    end
+  end
+
+  test "leaves the tracing of others as it is" do
+    :erlang.trace(:new_processes, true, [:procs])
+
+    try do
+      if sessions?() do
+        {rows, pid} = rows_during(fn -> spawn(Enum, :sum, [[1]]) end)
+        assert row(rows, Enum, :sum, 1)
+        assert_receive {:trace, ^pid, :spawned, _, {Enum, :sum, _}}, 5_000
+      else
+        assert Penstock.spawners(1) == {:error, :tracing}
+      end
+
+      pid = spawn(Enum, :max, [[1]])
+      assert_receive {:trace, ^pid, :spawned, _, {Enum, :max, _}}, 5_000
+      assert :erlang.trace_info(:new_processes, :tracer) == {:tracer, self()}
+    after
+      :erlang.trace(:new_processes, false, [:procs])
+    end
+  end
+
+  test "ends the tracing when the caller or a process of the call is killed" do
+    for kill <- 1..@kills, victim <- [:caller, :run, :helper] do
+      {caller, monitor} = spawn_monitor(fn -> exit({:result, Penstock.spawners(20)}) end)
+      until(fn -> Process.whereis(Penstock.Spawners) || not Process.alive?(caller) end)
+      run = Process.whereis(Penstock.Spawners)
+      spin(rem(kill * 7_919, 20_000))
+      kill(victim, caller, run)
+      assert_receive {:DOWN, ^monitor, :process, ^caller, reason}, @patience_ms
+
+      case reason do
+        {:result, rows} -> assert is_list(rows)
+        {:killed, {Penstock.Spawners.Run, :run, [20]}} -> assert victim == :run
+        :killed -> assert victim == :caller
+      end
+
+      until(fn -> Process.whereis(Penstock.Spawners) == nil end)
+      until(fn -> not traced?() end)
+      refute Process.whereis(Penstock.Spawners)
+    end
+
+    assert is_list(Penstock.spawners(1))
+  end
+
+  defp spin(0), do: :ok
+  defp spin(rounds), do: spin(rounds - 1)
+
+  defp kill(:caller, caller, _run), do: Process.exit(caller, :kill)
+  defp kill(_victim, _caller, nil), do: true
+  defp kill(:run, _caller, run), do: Process.exit(run, :kill)
+
+  defp kill(:helper, _caller, run) do
+    with {:links, [_ | _] = links} <- Process.info(run, :links), do: Process.exit(Enum.random(links), :kill)
+  end
+end
