@@ -1,6 +1,14 @@
 //! Histograms of times, in buckets whose edges all gates share.
+//!
+//! A [`Histogram`] is plain numbers, which a lock guards. [`Holds`] is a histogram that many threads
+//! add to without a lock. Each of the first threads has a slot of its own. So an observation writes
+//! no word that another thread writes, and needs no locked instruction.
 
 use std::ops::AddAssign;
+
+use once_cell::race::OnceBox;
+
+use crate::sync::{AtomicU64, Ordering, thread_number};
 
 /// The number of buckets: one for each edge, and one for the times beyond the last edge.
 pub const METER_BUCKETS: usize = METER_EDGES_MS.len() + 1;
@@ -40,5 +48,95 @@ impl AddAssign for Histogram {
             *count += more;
         }
         self.sum_ms += other.sum_ms;
+    }
+}
+
+/// The number of threads that have slots of their own. A VM has as many threads that run processes
+/// as it has schedulers. In models there is none, since a model's threads have one number.
+const SLOTS: usize = if cfg!(any(loom, shuttle)) { 0 } else { 64 };
+
+/// The times that one thread observed, or several.
+#[repr(align(64))]
+#[derive(Debug)]
+struct Slot {
+    counts: [AtomicU64; METER_BUCKETS],
+    sum_ms: AtomicU64,
+}
+
+impl Slot {
+    fn new() -> Self {
+        Self { counts: std::array::from_fn(|_| AtomicU64::new(0)), sum_ms: AtomicU64::new(0) }
+    }
+
+    fn words(&self) -> impl Iterator<Item = &AtomicU64> {
+        self.counts.iter().chain([&self.sum_ms])
+    }
+
+    /// Counts a time. No other thread calls this.
+    #[inline]
+    fn observe_alone(&self, ms: u32) {
+        // No thread adds between the load and the store: only this thread adds to the slot, and an
+        // observation calls nothing that observes.
+        let add = |word: &AtomicU64, n: u64| word.store(word.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+        add(&self.counts[bucket_of(ms)], 1);
+        if ms > 0 {
+            add(&self.sum_ms, ms.into());
+        }
+    }
+
+    /// Counts a time. Any thread can call this.
+    fn observe_shared(&self, ms: u32) {
+        self.counts[bucket_of(ms)].fetch_add(1, Ordering::Relaxed);
+        self.sum_ms.fetch_add(ms.into(), Ordering::Relaxed);
+    }
+}
+
+/// A histogram of the holds of one pool, which many threads add to.
+///
+/// A reader may run at the same time as an observation, and miss a part of it. A reset may not: the
+/// pool opens again only when no permit is held. Each observation happens before its permits are
+/// given back, so it happens before the reset. The next observation of the thread follows an acquire
+/// of the new opening, and finds the words that the reset stored.
+#[derive(Debug)]
+pub(crate) struct Holds {
+    /// The slots, each allocated by its thread at its first observation.
+    own: [OnceBox<Slot>; SLOTS],
+    /// The slot of all other threads.
+    shared: Slot,
+}
+
+impl Holds {
+    pub(crate) fn new() -> Self {
+        Self { own: [const { OnceBox::new() }; SLOTS], shared: Slot::new() }
+    }
+
+    /// Counts a hold.
+    #[inline]
+    pub(crate) fn observe(&self, ms: u32) {
+        match self.own.get(thread_number()) {
+            Some(slot) => slot.get_or_init(|| Box::new(Slot::new())).observe_alone(ms),
+            None => self.shared.observe_shared(ms),
+        }
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.own.iter().filter_map(OnceBox::get).chain([&self.shared])
+    }
+
+    /// Forgets all holds. No process holds a permit of the pool.
+    pub(crate) fn reset(&self) {
+        self.slots().flat_map(Slot::words).for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+
+    /// Returns the sum of all slots.
+    pub(crate) fn sum(&self) -> Histogram {
+        let mut sum = Histogram::default();
+        for slot in self.slots() {
+            sum += Histogram {
+                counts: std::array::from_fn(|at| slot.counts[at].load(Ordering::Relaxed)),
+                sum_ms: slot.sum_ms.load(Ordering::Relaxed),
+            };
+        }
+        sum
     }
 }

@@ -142,6 +142,12 @@ impl Entry {
         self.active.load(Ordering::Acquire) != 0
     }
 
+    /// Returns the time when the process began to hold permits.
+    #[inline]
+    pub(crate) fn since(&self) -> u32 {
+        self.since.load(Ordering::Relaxed)
+    }
+
     /// Stores the time when the process began to hold permits.
     pub(crate) fn set_since(&self, now_ms: u32) {
         self.since.store(now_ms, Ordering::Relaxed);

@@ -95,7 +95,7 @@ pub(crate) struct Age {
 
 impl Age {
     fn is_of(self, entry: &Entry) -> bool {
-        self.longer_than > 0 && elapsed_ms(entry.since.load(Ordering::Relaxed), self.now_ms) > self.longer_than
+        self.longer_than > 0 && elapsed_ms(entry.since(), self.now_ms) > self.longer_than
     }
 }
 
@@ -162,7 +162,7 @@ impl Table {
     pub(crate) fn work_ms(&self, pid: Pid, now_ms: u32) -> Option<u32> {
         let _locked = self.lock(pid);
         let entry = self.find(pid)?;
-        entry.has_bound().then(|| elapsed_ms(entry.since.load(Ordering::Relaxed), now_ms))
+        entry.has_bound().then(|| elapsed_ms(entry.since(), now_ms))
     }
 
     /// Returns the holders, from a cursor on, for which `wanted` returns `true`. Stops after
@@ -182,7 +182,7 @@ impl Table {
             let _locked = lock(&shard.retired);
             let (lines, rest) = self.walk(at.shard(), at.slot(), LINES_IN_HOLD.min(most - visited), |pid, entry| {
                 let permits = entry.held();
-                let holding = HolderInfo { pid, permits, since_ms: entry.since.load(Ordering::Relaxed) };
+                let holding = HolderInfo { pid, permits, since_ms: entry.since() };
                 if permits > 0 && wanted(&holding) {
                     found.push(holding);
                 }

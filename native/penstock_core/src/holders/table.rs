@@ -326,13 +326,13 @@ impl Table {
     /// `None` if another call removed the entry before.
     ///
     /// Calls `give_back` once, under the pid's shard lock, with the number of permits to give
-    /// back. That number can be 0.
+    /// back, which can be 0. If the process held permits, passes the time since when.
     pub(crate) fn remove<R>(
         &self,
         generation: u32,
         pid: Pid,
         keep: u64,
-        give_back: impl FnOnce(u64) -> R,
+        give_back: impl FnOnce(u64, Option<u32>) -> R,
     ) -> Option<Reclaimed<R>> {
         let mut retired = self.lock(pid);
         let slot = self.locate(pid)?;
@@ -343,7 +343,7 @@ impl Table {
         // The permits are given back before the entry is removed, because a caller that finds no
         // entry must find the permits free.
         let retained = if permits >= keep { keep } else { 0 };
-        let given_back = give_back(permits - retained);
+        let given_back = give_back(permits - retained, (permits > 0).then(|| entry.since()));
         entry.wipe();
         if entry.is_active() {
             entry.active.store(0, Ordering::Relaxed);

@@ -10,7 +10,7 @@
 //!   and found permits free.
 //! - The process that serves the waiters calls [`Table::credit`](crate::holders::Table::credit).
 
-use crate::holders::{Entry, Kind, Reason};
+use crate::holders::{Entry, Kind, Reason, elapsed_ms};
 use crate::host::Pid;
 use crate::sync::{Ordering, fence, fence_after_rmw};
 
@@ -269,6 +269,7 @@ impl<H: PoolHost> Pool<H> {
     pub fn release(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), NotHeld> {
         let entry = self.entry_of(me).ok_or(NotHeld)?;
         self.debit(me, entry, n, kind)?;
+        self.note_end_of_hold(host, entry, kind);
         self.give_back(host, entry, u64::from(n));
         Ok(())
     }
@@ -281,9 +282,27 @@ impl<H: PoolHost> Pool<H> {
             0 => Err(NotHeld),
             permits => {
                 entry.set_own(Kind::Bound, 0);
+                self.note_end_of_hold(host, entry, Kind::Bound);
                 self.give_back(host, entry, permits);
                 Ok(())
             }
+        }
+    }
+
+    /// Counts the end of a hold if the calling process, which has removed permits of `kind` from its
+    /// entry, holds none any more. Called before the permits are given back, as [`Holds`] requires.
+    ///
+    /// Another process may credit permits at this instant. If this call misses them, one hold ends
+    /// here, and another begins with the credit. Otherwise the hold goes on.
+    ///
+    /// [`Holds`]: crate::meters::Holds
+    #[inline(always)]
+    pub(super) fn note_end_of_hold(&self, host: &H, entry: &Entry, kind: Kind) {
+        if let Some(holds) = self.front.holds.get()
+            && entry.own(kind) == 0
+            && entry.holds_only_own(kind)
+        {
+            holds.observe(elapsed_ms(entry.since(), host.now_ms()));
         }
     }
 

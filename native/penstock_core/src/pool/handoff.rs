@@ -165,6 +165,7 @@ impl<H: PoolHost> Pool<H> {
     pub fn retract(&self, host: &H, offer: Offer) {
         let Some(entry) = self.table.entry(offer.slot()) else { return };
         let Some(permits) = entry.complete_handoff(offer.seq()) else { return };
+        self.note_end_of_hold(host, entry, Kind::Bound);
         let was = self.state.give(permits);
         // ORDERING: pairs with the fence in `ManyHolders::propose`. A scan may have counted the
         // spawner, which may hold nothing now.

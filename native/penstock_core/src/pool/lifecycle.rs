@@ -2,6 +2,7 @@
 
 use crate::holders::{Cursor, Kind};
 use crate::host::Pid;
+use crate::meters::Holds;
 use crate::sync::{Ordering, fence, lock};
 
 use super::wait_queue::{Queue, Waiter, WaiterId};
@@ -65,6 +66,9 @@ impl<H: PoolHost> Pool<H> {
     /// A call that still runs on the closed pool finds the pool closed, or acts on the new
     /// opening as if the call had come later.
     pub fn open(&self, settings: Settings) -> bool {
+        let holds = self.front.holds.get();
+        // Allocated before the lock is taken.
+        let waits = holds.map(|_| Box::default());
         let mut guarded = lock(&self.guarded);
         if !self.is_idle_at(&guarded) {
             return false;
@@ -78,11 +82,21 @@ impl<H: PoolHost> Pool<H> {
         guarded.settings = settings;
         guarded.granted = 0;
         guarded.overdrawn = 0;
+        holds.into_iter().for_each(Holds::reset);
+        guarded.waits = waits;
         guarded.shrunk_from = 0;
         guarded.queue.end_sweep();
         guarded.status = Status::Open;
         self.state.open();
         true
+    }
+
+    /// Opens the pool as [`Pool::open`] does, and meters its holds and waits from now on, in later
+    /// openings, too. The pools of names are metered. An unnamed pool, of which a program may make
+    /// thousands, takes no memory for it.
+    pub fn open_metered(&self, settings: Settings) -> bool {
+        self.front.holds.get_or_init(|| Box::new(Holds::new()));
+        self.open(settings)
     }
 
     /// Returns `true` if the pool is closed, no permit is held, and no waiter or drainer is
@@ -162,8 +176,16 @@ impl<H: PoolHost> Pool<H> {
                 Drain::Done
             } else {
                 let queue = Queue::Drainers;
-                let waiter =
-                    Waiter { pid: me, permits: 0, kind: Kind::Manual, ticket, queue, until: None, repoint: None };
+                let waiter = Waiter {
+                    pid: me,
+                    permits: 0,
+                    kind: Kind::Manual,
+                    ticket,
+                    queue,
+                    until: None,
+                    began: 0,
+                    repoint: None,
+                };
                 Drain::Waiting(match entry {
                     // The entry of a drainer names its wait, so that the reap of a dead drainer
                     // finds the wait.

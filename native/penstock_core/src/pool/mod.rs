@@ -69,9 +69,11 @@ mod wait;
 mod wait_queue;
 
 use crossbeam_utils::CachePadded;
+use once_cell::race::OnceBox;
 
 use crate::holders::{SHARDS, Table};
 use crate::host::{Host, Pid};
+use crate::meters::{Histogram, Holds};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 
 use limit::LimitWord;
@@ -133,6 +135,8 @@ struct Front {
     /// The low 24 bits of the number of openings. An entry stores these bits with its total of
     /// admissions, because the total counts for that opening only.
     generation: AtomicU32,
+    /// The holds that ended; none in a pool that is not metered.
+    holds: OnceBox<Holds>,
 }
 
 /// The data that the queue lock guards.
@@ -150,6 +154,8 @@ struct Guarded<H: PoolHost> {
     granted: u64,
     /// The number of restarts that were admitted beyond the limit since the pool was opened.
     overdrawn: u64,
+    /// The waits that got an answer since the pool was opened; none in a pool that is not metered.
+    waits: Option<Box<Histogram>>,
     /// The number of permits in use when the limit last changed. If the limit changed several
     /// times while the pool was overdrawn, this is the largest of these numbers. While a smaller
     /// limit overdraws the pool, restarts can bring up to this number of permits into use. A
@@ -167,6 +173,7 @@ impl<H: PoolHost> Pool<H> {
                 peak: AtomicU64::new(0),
                 many_holders: ManyHolders::new(),
                 generation: AtomicU32::new(0),
+                holds: OnceBox::new(),
             }),
             table: Table::new(),
             guarded: CachePadded::new(Mutex::new(Guarded {
@@ -177,6 +184,7 @@ impl<H: PoolHost> Pool<H> {
                 opening: 0,
                 granted: 0,
                 overdrawn: 0,
+                waits: None,
                 shrunk_from: 0,
             })),
             restarts: Restarts::new(),

@@ -32,6 +32,7 @@
 //!   scan has passed. If the scan reaped the holder itself, it walks again. If another call
 //!   reaped the holder, the scan does not walk again.
 
+use crate::holders::elapsed_ms;
 use crate::host::Pid;
 use crate::sync::{Ordering, fence};
 
@@ -99,7 +100,7 @@ impl<H: PoolHost> Pool<H> {
     /// Reaps a dead process, and serves the waiters. The host can call this any number of times
     /// for one process: the permits of the process come back once.
     pub fn down(&self, host: &H, pid: Pid) {
-        if self.reap(pid) {
+        if self.reap(pid, host.now_ms()) {
             self.serve(host);
         }
     }
@@ -117,18 +118,24 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Reaps a dead process. Returns `true` if the caller must serve the wait queue.
-    fn reap(&self, pid: Pid) -> bool {
-        self.reclaim(pid, 0).1
+    fn reap(&self, pid: Pid, now: u32) -> bool {
+        self.reclaim(pid, 0, now).1
     }
 
     /// Reaps a dead process. If the process held at least `keep` permits, the caller keeps `keep`
     /// of them, and the others go back to the pool. Returns whether the caller keeps permits, and
-    /// whether it must serve the wait queue.
-    pub(super) fn reclaim(&self, pid: Pid, keep: u64) -> (bool, bool) {
+    /// whether it must serve the wait queue. `now` is the present time of the host's coarse clock.
+    pub(super) fn reclaim(&self, pid: Pid, keep: u64, now: u32) -> (bool, bool) {
         // The waits are removed before the entry, because the entry names them. After that, no
         // grant credits the entry. The permits of an earlier grant come back with the entry.
         let waited = self.remove_waits_of(pid);
-        let give_back = |permits| if permits > 0 { self.state.give(permits) } else { self.state.load() };
+        let give_back = |permits, since: Option<u32>| {
+            if let (Some(holds), Some(since)) = (self.front.holds.get(), since) {
+                // Before the permits are given back, as `Holds` requires.
+                holds.observe(elapsed_ms(since, now));
+            }
+            if permits > 0 { self.state.give(permits) } else { self.state.load() }
+        };
         // `None`: another call has reaped the process.
         let Some(reclaimed) = self.table.remove(self.generation(), pid, keep, give_back) else {
             return (false, waited);
@@ -220,8 +227,9 @@ impl<H: PoolHost> Pool<H> {
     /// Reaps the dead holders that the last walk found.
     fn reap_found(&self, host: &H, tally: &mut Tally) {
         let mut due = false;
+        let now = host.now_ms();
         for &pid in &tally.dead {
-            due |= self.reap(pid);
+            due |= self.reap(pid, now);
         }
         tally.reaped += tally.dead.len();
         // One call serves for all reaped holders, because the permits of each may go to many

@@ -2,7 +2,7 @@
 
 use crate::holders::{Age, Cursor, HolderInfo, Refusals, Report, Table};
 use crate::host::Pid;
-use crate::meters::Histogram;
+use crate::meters::{Histogram, Holds};
 use crate::sync::{Ordering, lock};
 
 use super::wait_queue::Queue;
@@ -85,12 +85,15 @@ impl<H: PoolHost> Pool<H> {
         self.table.holders(from, most, |holding| holding.held_ms(now_ms) >= at_least)
     }
 
-    /// Returns the figures of the pool for its metrics.
+    /// Returns the figures of the pool for its metrics. Holds and waits are counted only if the pool
+    /// is [metered](Pool::open_metered).
     pub fn meters(&self, host: &H) -> PoolMeters {
         host.worked(SHARD_COUNT);
         let (refused, killed) = self.table.refusals_and_killed();
-        let overdrawn = lock(&self.guarded).overdrawn;
-        PoolMeters { refused, overdrawn, killed, ..PoolMeters::default() }
+        let hold = self.front.holds.get().map_or_else(Histogram::default, Holds::sum);
+        let guarded = lock(&self.guarded);
+        let wait = guarded.waits.as_deref().copied().unwrap_or_default();
+        PoolMeters { hold, wait, refused, overdrawn: guarded.overdrawn, killed }
     }
 
     /// Returns the number of the present opening.

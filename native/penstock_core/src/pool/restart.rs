@@ -301,7 +301,7 @@ impl<H: PoolHost> Pool<H> {
     /// fewer, all its permits go to the pool, and this returns `false`. Also returns `false` if
     /// another call has reaped the process.
     fn take_over(&self, host: &H, me: Pid, n: u32, dead: Pid) -> bool {
-        let (retained, due) = self.reclaim(dead, u64::from(n));
+        let (retained, due) = self.reclaim(dead, u64::from(n), host.now_ms());
         if retained {
             let entry = self.table.find(me).expect("the caller inserted its entry and is alive");
             self.record_unannounced(host, me, entry, n, Kind::Bound);

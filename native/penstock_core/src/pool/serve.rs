@@ -24,8 +24,9 @@
 //! restart may then keep the permits for that child.
 
 use crate::batch::Batch;
-use crate::holders::Kind;
-use crate::host::{Answer, Pid};
+use crate::holders::{Kind, elapsed_ms};
+use crate::host::{Answer, Host, Pid};
+use crate::meters::Histogram;
 use crate::sync::lock;
 
 use super::acquire::Refusal;
@@ -64,7 +65,7 @@ impl<H: PoolHost> Pool<H> {
                 if guarded.status == Status::Open {
                     self.serve_open(&mut guarded, &mut batch, now)
                 } else {
-                    self.serve_closed(&mut guarded, &mut batch)
+                    self.serve_closed(&mut guarded, &mut batch, now)
                 }
             };
             batch.send(host);
@@ -103,10 +104,12 @@ impl<H: PoolHost> Pool<H> {
             match taken {
                 None => {
                     self.count_refusal(pid, Refusal::Full);
+                    note_answer(&mut guarded.waits, &waiter, now);
                     self.dismiss(batch, waiter, Some(Answer::Full));
                 }
                 Some(left) if self.grant(pid, n, kind, now) => {
                     guarded.granted += 1;
+                    note_answer(&mut guarded.waits, &waiter, now);
                     self.note_peak(limit_word, left);
                     self.dismiss(batch, waiter, Some(Answer::Granted));
                 }
@@ -127,8 +130,10 @@ impl<H: PoolHost> Pool<H> {
             // No request exceeds a limit of 0, which pauses the pool.
             guarded.queue.end_sweep();
         } else {
-            guarded.queue.continue_sweep(limit, SWEEP_STEPS, |waiter| {
+            let Guarded { queue, waits, .. } = guarded;
+            queue.continue_sweep(limit, SWEEP_STEPS, |waiter| {
                 self.count_refusal(waiter.pid, Refusal::Full);
+                note_answer(waits, &waiter, now);
                 self.dismiss(batch, waiter, Some(Answer::Full));
                 batch.has_room()
             });
@@ -162,12 +167,13 @@ impl<H: PoolHost> Pool<H> {
         true
     }
 
-    fn serve_closed(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>) -> Remaining {
+    fn serve_closed(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>, now: u32) -> Remaining {
         self.drop_orphans(guarded, batch);
         while batch.has_room()
             && let Some(waiter) = guarded.queue.pop(Queue::Waiters)
         {
             self.count_refusal(waiter.pid, Refusal::Closed);
+            note_answer(&mut guarded.waits, &waiter, now);
             self.dismiss(batch, waiter, Some(Answer::Closed));
         }
         if !guarded.queue.is_empty(Queue::Waiters) || guarded.queue.has_orphans() {
@@ -191,5 +197,14 @@ impl<H: PoolHost> Pool<H> {
         {
             self.dismiss(batch, waiter, Some(answer));
         }
+    }
+}
+
+/// Counts a wait for permits that gets an answer.
+pub(super) fn note_answer<H: Host>(waits: &mut Option<Box<Histogram>>, waiter: &Waiter<H>, now: u32) {
+    if let Some(waits) = waits
+        && waiter.queue == Queue::Waiters
+    {
+        waits.observe(elapsed_ms(waiter.began, now));
     }
 }

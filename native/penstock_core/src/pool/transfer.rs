@@ -34,6 +34,10 @@ impl<H: PoolHost> Pool<H> {
             entry.set_own(kind, entry.own(kind) + u64::from(n));
             return Ok(());
         }
+        // Entrusted permits are for work that begins in the child, so no hold ends here.
+        if kind == Kind::Manual {
+            self.note_end_of_hold(host, entry, kind);
+        }
         // Until the credit, the permits are in no entry. They cannot be lost, because no process
         // is killed inside a call.
         let placed = if host.alive(to) {

@@ -30,7 +30,7 @@ use crate::host::{Answer, Pid};
 use crate::sync::{Ordering, lock};
 
 use super::acquire::Refusal;
-use super::serve::BATCHES;
+use super::serve::{BATCHES, note_answer};
 use super::wait_queue::{Queue, Removed, Waiter, WaiterId};
 use super::{Guarded, Pool, PoolHost, Status};
 
@@ -90,6 +90,8 @@ struct Request<'a, H: PoolHost> {
     permits: u32,
     ticket: Option<H::Ticket>,
     manner: Manner,
+    /// The present time of the host's coarse clock.
+    now: u32,
 }
 
 impl<H: PoolHost> Pool<H> {
@@ -148,7 +150,7 @@ impl<H: PoolHost> Pool<H> {
         }
         let Some(entry) = self.table.find(me).or_else(|| self.insert(host, me)) else { return (Parked::Closed, false) };
         // A ticket that is not needed is dropped with the request, outside the queue lock.
-        let mut request = Request { pid: me, entry, permits: n, ticket: Some(ticket), manner };
+        let mut request = Request { pid: me, entry, permits: n, ticket: Some(ticket), manner, now: host.now_ms() };
         let (parked, timed) = {
             let mut guarded = lock(&self.guarded);
             let parked = if still() { self.park_at(&mut guarded, &mut request) } else { Parked::Closed };
@@ -200,7 +202,8 @@ impl<H: PoolHost> Pool<H> {
             return Parked::QueueFull;
         }
         let ticket = request.ticket.take().expect("it is used once");
-        let waiter = Waiter { pid, permits, kind, ticket, queue: Queue::Waiters, until, repoint: None };
+        let (queue, began) = (Queue::Waiters, request.now);
+        let waiter = Waiter { pid, permits, kind, ticket, queue, until, began, repoint: None };
         Parked::Waiting(self.join(guarded, entry, waiter))
     }
 
@@ -270,11 +273,15 @@ impl<H: PoolHost> Pool<H> {
     }
 
     fn stop_waiting(&self, host: &H, me: Pid, id: WaiterId, timed_out: bool) -> Cancelled {
+        let now = host.now_ms();
         let removed = {
             let mut guarded = lock(&self.guarded);
             let removed = guarded.queue.remove(id, me);
             if let Some(waiter) = &removed {
                 self.repoint_entry(waiter);
+                if timed_out {
+                    note_answer(&mut guarded.waits, waiter, now);
+                }
             }
             if guarded.queue.is_empty(Queue::Waiters) {
                 self.state.clear_waiters();
@@ -299,11 +306,13 @@ impl<H: PoolHost> Pool<H> {
         let (mut expiry, mut ended) = (Expiry::More, false);
         for _ in 0..BATCHES {
             let mut batch = Batch::new();
+            let now_ms = host.now_ms();
             {
                 let mut guarded = lock(&self.guarded);
                 while batch.has_room()
                     && let Some(waiter) = guarded.queue.pop_expired(now)
                 {
+                    note_answer(&mut guarded.waits, &waiter, now_ms);
                     self.table.shard(waiter.pid).timed_out.fetch_add(1, Ordering::Relaxed);
                     self.dismiss(&mut batch, waiter, Some(Answer::TimedOut));
                 }

@@ -42,6 +42,8 @@ pub(crate) struct Waiter<H: Host> {
     /// When the host ends the wait as timed out, in ms of the host's clock. `None` if the host
     /// never does so: the wait then ends by an answer, or by the process.
     pub(crate) until: Option<u64>,
+    /// When a wait for permits began, in ms of the host's coarse clock.
+    pub(crate) began: u32,
     /// The id of this wait, and that of another wait of the process. Set when this wait is
     /// removed while the process has another. If the entry of the process names this wait, the
     /// caller of the removal must make the entry name the other.

@@ -52,17 +52,17 @@ impl<H: PoolHost> Pools<H> {
     /// Opens a closed pool in which no permit is held. If up to [`LOOKS`] attempts fail, makes a
     /// pool and opens that. Returns the number of the opened pool.
     pub(super) fn open(&self, counts: &mut PoolCounts, settings: Settings) -> u32 {
-        if self.first.open(settings) {
+        if self.first.open_metered(settings) {
             return 1;
         }
         for _ in 0..LOOKS.min(counts.made) {
             counts.last_tried = counts.last_tried % counts.made + 1;
-            if self.get_or_make(counts.last_tried).open(settings) {
+            if self.get_or_make(counts.last_tried).open_metered(settings) {
                 return counts.last_tried;
             }
         }
         counts.made += 1;
-        self.get_or_make(counts.made).open(settings);
+        self.get_or_make(counts.made).open_metered(settings);
         counts.made
     }
 

@@ -99,7 +99,7 @@ impl Pair {
         } else if blocks && self.model.oversize(self.model.held(pid).all() + n) {
             Parked::Deadlock
         } else if let Parked::Waiting(_) = parked {
-            self.model.queue.push(Waiter { pid, n, kind, ticket, until });
+            self.model.queue.push(Waiter { pid, n, kind, ticket, until, began: self.model.now_ms });
             parked
         } else {
             panic!("{parked:?} instead of a wait");
@@ -147,7 +147,7 @@ impl Pair {
         self.model.queue = queue;
         for waiter in over {
             self.model.timed_out += 1;
-            self.model.answer(waiter.pid, waiter.ticket, Answer::TimedOut);
+            self.model.answer_waiter(waiter, Answer::TimedOut);
         }
         self.timed = self.model.queue.iter().any(|waiter| waiter.until.is_some());
         assert_eq!(rest == Expiry::Later, self.timed);
@@ -166,8 +166,9 @@ impl Pair {
         let me = &self.processes[process];
         let cancelled = me.cancel(id);
         let places = self.model.queue.len() + self.model.drainers.len();
-        if self.model.queue.iter().any(|waiter| waiter.ticket == ticket) {
+        if let Some(waiter) = self.model.queue.iter().find(|waiter| waiter.ticket == ticket) {
             self.model.timed_out += 1;
+            self.model.wait.note(self.model.now_ms - waiter.began);
         }
         self.model.queue.retain(|waiter| waiter.ticket != ticket);
         self.model.drainers.retain(|(_, of)| *of != ticket);
@@ -181,8 +182,11 @@ impl Pair {
 
     pub(crate) fn release(&mut self, process: usize, n: u32, kind: Kind) {
         let result = self.stage.pool.release(&self.stage.host, self.processes[process].pid, n, kind);
-        let expected = if self.model.debit(self.pid(process), u64::from(n), kind) { Ok(()) } else { Err(NotHeld) };
-        assert_eq!(result, expected);
+        let released = self.model.debit(self.pid(process), u64::from(n), kind);
+        assert_eq!(result, if released { Ok(()) } else { Err(NotHeld) });
+        if released {
+            self.model.note_end_of_hold(self.pid(process));
+        }
         self.model.serve();
     }
 
@@ -195,7 +199,11 @@ impl Pair {
         // dead processes is cleared.
         self.stage.host.take_found_dead();
         let (pid, receiver, n) = (self.pid(process), self.pid(to), u64::from(n));
-        let expected = if !self.model.debit(pid, n, kind) {
+        let debited = self.model.debit(pid, n, kind);
+        if debited && process != to && kind == Kind::Manual {
+            self.model.note_end_of_hold(pid);
+        }
+        let expected = if !debited {
             Err(TransferError::NotHeld)
         } else if process != to && matches!(self.doing[to], Doing::Dying | Doing::Gone) {
             Err(TransferError::Gone)
@@ -292,7 +300,12 @@ impl Pair {
         self.doing[child] = Doing::Gone;
         self.processes[process].retract(offer);
         let held = self.model.held.get_mut(&self.pid(process)).unwrap();
+        // A supervisor may have claimed the offer, so that nothing is left to retract.
+        let pending = held.offer.is_some();
         (held.offered, held.offer) = (0, None);
+        if pending {
+            self.model.note_end_of_hold(self.pid(process));
+        }
         self.model.serve();
         self.doing[process] = Doing::Running;
     }
@@ -413,7 +426,7 @@ impl Pair {
     }
 
     pub(crate) fn open(&mut self, settings: Settings) {
-        let opened = self.stage.pool.open(settings);
+        let opened = self.stage.pool.open_metered(settings);
         assert_eq!(opened, self.model.status == Status::Closed && self.model.in_use() == 0);
         if opened {
             let answers = std::mem::take(&mut self.model.answers);

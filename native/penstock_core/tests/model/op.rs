@@ -179,7 +179,7 @@ pub(crate) fn op(processes: usize) -> impl Strategy<Value = Op> {
         3 => Just(Op::Reopen),
         1 => Just(Op::Close),
         2 => settings(processes).prop_map(|settings| Op::Open { settings }),
-        1 => (1..50_u32).prop_map(|ms| Op::Advance { ms }),
+        3 => prop_oneof![2 => 1..50_u32, 1 => 1..500_000_u32].prop_map(|ms| Op::Advance { ms }),
         each_running => Just(Op::EachTakes),
         each_running => (1..3_u32).prop_map(|n| Op::EachParks { n }),
         1 => Just(Op::EachDies),

@@ -62,7 +62,7 @@ impl Pair {
     /// Begins with `running` processes, and half as many pids for processes that they spawn.
     pub(crate) fn new(running: usize, settings: Settings) -> Self {
         let count = running + running / 2;
-        let stage = Stage::open(count, settings);
+        let stage = Stage::open_metered(count, settings);
         let mut doing = vec![Doing::Running; running];
         doing.resize(count, Doing::Gone);
         let processes: Vec<_> = (1..=count).map(|number| stage.process(number)).collect();
@@ -248,6 +248,8 @@ impl Pair {
         assert_eq!(meters.refused, model.refused, "refused");
         assert_eq!(report.rejected, model.refused.full + model.refused.queue_full + model.refused.closed, "rejected");
         assert_eq!(meters.overdrawn, model.overdrawn, "overdrawn");
+        assert_eq!(meters.hold, model.hold.histogram(), "holds");
+        assert_eq!(meters.wait, model.wait.histogram(), "waits");
         assert_eq!(report.timed_out, model.timed_out, "timed out");
         assert_eq!(report.released_by_exit, model.released_by_exit, "released by exit");
 

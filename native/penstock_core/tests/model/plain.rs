@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::support::Times;
+
 use penstock_core::{AS_LIMIT, Answer, Kind, Offer, Refusals, Settings, Status};
 
 /// What one process holds.
@@ -38,6 +40,7 @@ pub(crate) struct Waiter {
     /// The time, in ns, at which the host ends the wait; `None` if the host never ends it. No two
     /// waits have the same time.
     pub(crate) until: Option<u64>,
+    pub(crate) began: u32,
 }
 
 pub(crate) struct Model {
@@ -56,6 +59,8 @@ pub(crate) struct Model {
     pub(crate) acquired: u64,
     pub(crate) refused: Refusals,
     pub(crate) overdrawn: u64,
+    pub(crate) hold: Times,
+    pub(crate) wait: Times,
     pub(crate) timed_out: u64,
     pub(crate) released_by_exit: u64,
     /// The number of permits that were in use when the limit last changed. A change of a pool
@@ -78,6 +83,8 @@ impl Model {
             acquired: 0,
             refused: Refusals::default(),
             overdrawn: 0,
+            hold: Times::default(),
+            wait: Times::default(),
             timed_out: 0,
             released_by_exit: 0,
             shrunk_from: 0,
@@ -115,6 +122,20 @@ impl Model {
 
     pub(crate) fn admits(&self, n: u64) -> bool {
         self.status == Status::Open && self.queue.is_empty() && self.free() >= n as i64
+    }
+
+    /// Answers a waiter.
+    pub(crate) fn answer_waiter(&mut self, waiter: Waiter, answer: Answer) {
+        self.wait.note(self.now_ms - waiter.began);
+        self.answer(waiter.pid, waiter.ticket, answer);
+    }
+
+    /// Notes the end of a hold, if a process that has lost permits has none left.
+    pub(crate) fn note_end_of_hold(&mut self, pid: u64) {
+        let held = self.held(pid);
+        if held.all() == 0 {
+            self.hold.note(self.now_ms - held.since_ms);
+        }
     }
 
     pub(crate) fn answer(&mut self, pid: u64, ticket: u32, answer: Answer) {
@@ -157,7 +178,7 @@ impl Model {
             let (oversize, mut queue): (Vec<_>, Vec<_>) = queue.into_iter().partition(|waiter| self.oversize(waiter.n));
             for waiter in oversize {
                 self.refused.full += 1;
-                self.answer(waiter.pid, waiter.ticket, Answer::Full);
+                self.answer_waiter(waiter, Answer::Full);
             }
             while let Some(&first) = queue.first()
                 && self.free() >= first.n as i64
@@ -165,14 +186,14 @@ impl Model {
                 queue.remove(0);
                 self.admit(first.pid, first.n, first.kind);
                 self.granted += 1;
-                self.answer(first.pid, first.ticket, Answer::Granted);
+                self.answer_waiter(first, Answer::Granted);
             }
             self.queue = queue;
             return;
         }
         for waiter in std::mem::take(&mut self.queue) {
             self.refused.closed += 1;
-            self.answer(waiter.pid, waiter.ticket, Answer::Closed);
+            self.answer_waiter(waiter, Answer::Closed);
         }
         let answer = match self.status {
             Status::Draining if self.in_use() > 0 => return,
@@ -186,7 +207,11 @@ impl Model {
 
     /// Takes back all that a dead process had, and ends its waits.
     pub(crate) fn reap(&mut self, pid: u64) {
-        self.released_by_exit += self.held.remove(&pid).unwrap_or_default().all();
+        let held = self.held.remove(&pid).unwrap_or_default();
+        if held.all() > 0 {
+            self.hold.note(self.now_ms - held.since_ms);
+        }
+        self.released_by_exit += held.all();
         self.queue.retain(|waiter| waiter.pid != pid);
         self.drainers.retain(|(drainer, _)| *drainer != pid);
     }

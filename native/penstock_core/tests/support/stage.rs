@@ -33,6 +33,17 @@ impl Stage {
         Arc::new(stage)
     }
 
+    /// Opens a metered pool for the processes 1 to `processes`.
+    pub fn open_metered(processes: usize, settings: Settings) -> Arc<Self> {
+        let stage = Self {
+            pool: Pool::new(),
+            host: Fake::new(processes + 1),
+            stranger: Pid::new(processes as u64 + 1).unwrap(),
+        };
+        assert!(stage.pool.open_metered(settings));
+        Arc::new(stage)
+    }
+
     /// Opens a pool, and returns it with `N` processes. Each process is in another shard of the
     /// holder table than the process before it. So no shard lock orders the calls of a process
     /// and the next one.

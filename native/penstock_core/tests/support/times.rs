@@ -1,26 +1,27 @@
 //! Times of holds or waits, as a model notes them.
 
-use penstock_core::{Histogram, METER_EDGES_MS};
+use penstock_core::{Histogram, METER_BUCKETS, METER_EDGES_MS};
 
-/// The times in ms.
+/// The number of times up to each edge, the number of all times, and their sum in ms.
 #[derive(Clone, Debug, Default)]
-pub struct Times(Vec<u32>);
+pub struct Times {
+    up_to: [u64; METER_BUCKETS],
+    sum_ms: u64,
+}
 
 impl Times {
     pub fn note(&mut self, ms: u32) {
-        self.0.push(ms);
+        let edges = METER_EDGES_MS.iter().copied().chain([u32::MAX]);
+        for (up_to, edge) in self.up_to.iter_mut().zip(edges) {
+            *up_to += u64::from(ms <= edge);
+        }
+        self.sum_ms += u64::from(ms);
     }
 
-    /// Returns the histogram of the times. Computes each bucket from the number of times up to its
-    /// edge, as a reader of cumulative buckets does.
+    /// Returns the histogram of the times. Its buckets are not cumulative.
     pub fn histogram(&self) -> Histogram {
-        let up_to = |edge: u32| self.0.iter().filter(|&&ms| ms <= edge).count() as u64;
-        let cumulative: Vec<u64> = METER_EDGES_MS.map(up_to).into_iter().chain([self.0.len() as u64]).collect();
-        let mut histogram = Histogram { sum_ms: self.0.iter().map(|&ms| u64::from(ms)).sum(), ..Histogram::default() };
         let mut before = 0;
-        for (count, up_to) in histogram.counts.iter_mut().zip(cumulative) {
-            (*count, before) = (up_to - before, up_to);
-        }
-        histogram
+        let counts = self.up_to.map(|up_to| up_to - std::mem::replace(&mut before, up_to));
+        Histogram { counts, sum_ms: self.sum_ms }
     }
 }
