@@ -43,7 +43,7 @@ defmodule Penstock.Stress.SpawnBomb do
     IO.puts("  #{bomb}: #{inspect(figures)} (last round: #{last} without, #{counted} with)")
 
     faults = [
-      slow: slowdown > @max_slowdown,
+      slow: bomb == :paced and slowdown > @max_slowdown,
       memory: memory > @max_memory,
       name: first == nil or not named?(bomb, first)
     ]
