@@ -28,6 +28,9 @@ program() {
     mkdir -p "$dir"
     (cd "$tmp" && { apt-get download "$2" || { apt-get update && apt-get download "$2"; }; } && dpkg -x "$2"_*.deb "$dir") \
       >"$log" 2>&1 </dev/null || return 1
+    # Debian's Alertmanager reads its templates from a fixed place. This makes the place relative to the
+    # directory that it runs in, by a path of equal length.
+    LC_ALL=C sed -i 's|/usr/share/prometheus/alertmanager|usr//share/prometheus/alertmanager|g' "$dir/usr/bin/$1"
   fi
   echo "$dir/usr/bin/$1"
 }
@@ -61,7 +64,7 @@ fetch() { curl -sSf --max-time 20 "$@"; }
 
 # query EXPRESSION: prints the answer of Prometheus. holds EXPRESSION: succeeds if it has a sample.
 query() { fetch -G --data-urlencode "query=$1" "$server/api/v1/query"; }
-holds() { query "$1" | tee "$log" | grep -qF '"result":[{'; }
+holds() { query "$1" | grep -F '"result":[{' >/dev/null; }
 
 # expressions: prints the expressions of the dashboard, with values in place of its variables.
 expressions() {
@@ -107,8 +110,8 @@ scrape_configs:
     static_configs: [{ targets: ["${target%%/*}"] }]
 EOF
 works "the configuration of Prometheus is valid" "$promtool" check config "$tmp/prometheus.yml"
-"$alertmanager" --config.file="$tmp/alertmanager.yml" --storage.path="$tmp/alertmanager" --cluster.listen-address= \
-  --web.listen-address="127.0.0.1:$alerts_port" >"$tmp/alertmanager.log" 2>&1 8>&- &
+(cd "$(dirname "$alertmanager")/../.." && exec "$alertmanager" --config.file="$tmp/alertmanager.yml" --storage.path="$tmp/alertmanager" --cluster.listen-address= \
+  --web.listen-address="127.0.0.1:$alerts_port") >"$tmp/alertmanager.log" 2>&1 8>&- &
 pids+=($!)
 "$prometheus" --config.file="$tmp/prometheus.yml" --storage.tsdb.path="$tmp/prometheus" \
   --web.listen-address="127.0.0.1:$port" >"$tmp/prometheus.log" 2>&1 8>&- &
@@ -118,6 +121,8 @@ lint() { fetch "$url" | "$promtool" check metrics; }
 works "promtool finds no fault in the metrics" lint
 works "a client gets OpenMetrics if it names that" sh -c \
   "curl -sSf -H 'accept: application/openmetrics-text' '$url' | tail -n 1 | grep -qx '# EOF'"
+answers() { curl -sf "http://127.0.0.1:$alerts_port/-/ready"; }
+works "Alertmanager runs" until_true 10 answers
 works "Prometheus scrapes" until_true 30 holds 'up == 1'
 
 say "the dashboard"
@@ -154,13 +159,12 @@ if [ -n "${flood:-}" ]; then
 fi
 
 healthy() {
-  fetch "$server/api/v1/rules" >"$log"
-  [ "$(grep -oF '"health":"ok"' "$log" | wc -l)" = "$(grep -c -- '- alert:' priv/prometheus/alerts.yml)" ]
+  [ "$(fetch "$server/api/v1/rules" | grep -oF '"health":"ok"' | wc -l)" = "$(grep -c -- '- alert:' priv/prometheus/alerts.yml)" ]
 }
 works "Prometheus evaluates each alert" until_true 10 healthy
 
 if [ -n "${flood:-}" ]; then
-  received() { fetch "http://127.0.0.1:$alerts_port/api/v2/alerts" | tee "$log" | grep -q '"alertname":"PenstockHeadroomCritical"'; }
+  received() { curl -sf "http://127.0.0.1:$alerts_port/api/v2/alerts" | grep -F '"alertname":"PenstockHeadroomCritical"' >/dev/null; }
   works "no page while 72 % of the processes are in use" sh -c "! curl -sSf '$server/api/v1/alerts' | grep -q HeadroomCritical"
   touch "$tmp/go"
   works "the page fires, and Alertmanager receives it" until_true 60 received

@@ -123,6 +123,8 @@ says "no crates: what the build needs" 'crates.io once or the crates from `cargo
 works "compiles" in_dir "$path_host" mix compile
 nif=$path_host/_build/prod/lib/penstock/priv/native/penstock_nif.so
 works "puts the NIF under the build path" test -f "$nif"
+works "puts the alerts and the dashboard next to the NIF" \
+  test -f "$path_host/_build/prod/lib/penstock/priv/prometheus/alerts.yml" -a -f "$path_host/_build/prod/lib/penstock/priv/grafana/penstock.json"
 works "leaves the sources alone" test ! -e "$package/priv/native" -a ! -e "$package/target"
 works "compiles again without cargo" in_dir "$path_host" env PATH="$no_cargo" mix compile --force
 works "runs the first example of the README" in_dir "$path_host" mix run "$example"
@@ -154,6 +156,7 @@ mv "$path_host/_build/prod/rel/host" "$tmp/released"
 # Moves the sources and the build away. The release must not need a path from its compilation, and
 # with the files in their places that path would still work.
 mv "$package" "$tmp/elsewhere" && mv "$path_host/_build" "$tmp/_build"
+works "holds the alerts and the dashboard" sh -c "cd $tmp/released/lib/penstock-*/priv && test -f prometheus/alerts.yml -a -f grafana/penstock.json"
 works "boots and acquires a permit without cargo" boots "$tmp/released/bin/host" start
 mv "$tmp/elsewhere" "$package" && mv "$tmp/_build" "$path_host/_build"
 

@@ -318,6 +318,23 @@ defmodule Penstock.MetricsTest do
     end
   end
 
+  describe "the files in priv" do
+    for file <- ["prometheus/alerts.yml", "grafana/penstock.json"] do
+      test "#{file} names only metrics that there are" do
+        text = File.read!(Path.join(:code.priv_dir(:penstock), unquote(file)))
+        named = Regex.scan(~r/\bpenstock_[a-z_]+/, text) |> List.flatten() |> Enum.uniq()
+        start({Pool, limit: 1, held_longer_than: 1})
+        each_kind()
+
+        samples =
+          for {_family, %{samples: samples}} <- families(), {name, _labels, _value} <- samples, uniq: true, do: name
+
+        assert length(named) > 10
+        assert named -- samples == []
+      end
+    end
+  end
+
   describe "the documentation" do
     test "lists each metric that a scrape has" do
       each_kind()
