@@ -28,8 +28,7 @@ pub struct Histogram {
 }
 
 /// Returns the bucket of a time.
-#[inline]
-pub(crate) fn bucket_of(ms: u32) -> usize {
+fn bucket_of(ms: u32) -> usize {
     // Most times are short, so the search from the first edge on is quick.
     METER_EDGES_MS.iter().position(|&edge| ms <= edge).unwrap_or(METER_BUCKETS - 1)
 }
@@ -63,6 +62,14 @@ struct Slot {
     sum_ms: AtomicU64,
 }
 
+/// Adds to a word of the calling thread's own slot.
+#[inline(always)]
+fn add_alone(word: &AtomicU64, n: u64) {
+    // No thread adds between the load and the store: only the thread of the slot adds to it, and an
+    // observation calls nothing that observes.
+    word.store(word.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+}
+
 impl Slot {
     fn new() -> Self {
         Self { counts: std::array::from_fn(|_| AtomicU64::new(0)), sum_ms: AtomicU64::new(0) }
@@ -73,15 +80,9 @@ impl Slot {
     }
 
     /// Counts a time. No other thread calls this.
-    #[inline]
     fn observe_alone(&self, ms: u32) {
-        // No thread adds between the load and the store: only this thread adds to the slot, and an
-        // observation calls nothing that observes.
-        let add = |word: &AtomicU64, n: u64| word.store(word.load(Ordering::Relaxed) + n, Ordering::Relaxed);
-        add(&self.counts[bucket_of(ms)], 1);
-        if ms > 0 {
-            add(&self.sum_ms, ms.into());
-        }
+        add_alone(&self.counts[bucket_of(ms)], 1);
+        add_alone(&self.sum_ms, ms.into());
     }
 
     /// Counts a time. Any thread can call this.
@@ -111,8 +112,17 @@ impl Holds {
     }
 
     /// Counts a hold.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn observe(&self, ms: u32) {
+        // Most holds end within the tick of the coarse clock in which they began.
+        match self.own.get(thread_number()).and_then(OnceBox::get) {
+            Some(slot) if ms == 0 => add_alone(&slot.counts[0], 1),
+            _ => self.observe_other(ms),
+        }
+    }
+
+    #[cold]
+    fn observe_other(&self, ms: u32) {
         match self.own.get(thread_number()) {
             Some(slot) => slot.get_or_init(|| Box::new(Slot::new())).observe_alone(ms),
             None => self.shared.observe_shared(ms),

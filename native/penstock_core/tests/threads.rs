@@ -1,5 +1,6 @@
-//! A race of real threads that no model checker reaches. It needs more processes than loom can
-//! explore, and an interleaving that random schedules of shuttle hardly ever contain.
+//! Races of real threads that no model checker reaches. One needs more processes than loom can
+//! explore, and an interleaving that random schedules of shuttle hardly ever contain. The other
+//! depends on the numbers of threads, which a model does not tell apart.
 #![cfg(not(any(loom, shuttle)))]
 
 mod support;
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use penstock_core::Refusal;
+use penstock_core::{Histogram, Refusal};
 use support::{Process, Stage, limit};
 
 /// Seven of 60 processes hold a permit. The holders change all the time: one process releases,
@@ -70,4 +71,32 @@ fn an_asker_that_saw_a_death_is_admitted_while_a_permit_moves() {
     let holders: Vec<_> = (first..first + HOLDERS).map(|at| (&processes[at % PROCESSES], 1)).collect();
     stage.at_rest(&holders);
     eprintln!("{asks} asks, {first} moves");
+}
+
+/// More threads than have slots of their own count their holds, each alone or in the shared slot. A
+/// slot that two threads took for their own would lose counts. The pool is opened again between the
+/// rounds, so a slot also must not keep counts of the last round.
+#[test]
+fn no_hold_is_lost_among_many_threads_nor_kept_over_an_opening() {
+    const THREADS: usize = 100;
+    const HOLDS: u64 = 2_000;
+    let stage = Stage::open_metered(THREADS, limit(THREADS as u64));
+    for _ in 0..2 {
+        let threads: Vec<_> = (1..=THREADS)
+            .map(|number| {
+                let process = stage.process(number);
+                thread::spawn(move || {
+                    for _ in 0..HOLDS {
+                        assert_eq!(process.hold(1).release(1), Ok(()));
+                    }
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let hold = stage.pool.meters(&stage.host).hold;
+        assert_eq!((hold.counts[0], hold.counts[1..].iter().sum::<u64>()), (THREADS as u64 * HOLDS, 0));
+        stage.pool.close(&stage.host);
+        assert!(stage.pool.open(limit(THREADS as u64)));
+        assert_eq!(stage.pool.meters(&stage.host).hold, Histogram::default());
+    }
 }
