@@ -116,7 +116,8 @@ defmodule Mix.Tasks.Penstock.TopTest do
         task = task(node, "--interval 100", ~S[IO.puts("pid=" <> System.pid());])
         # The shell outside of the VM restores the terminal, perhaps a moment after the death.
         wait = ~S{until test "$(stty -g)" = "$before"; do sleep 0.05; done}
-        port = TerminalRun.start("cd /; before=$(stty -g); #{task}; #{wait}; echo over; read end")
+        # The killed VM leaves its input non-blocking, so the shell reads from the terminal itself.
+        port = TerminalRun.start("cd /; before=$(stty -g); #{task}; #{wait}; echo over; read end </dev/tty")
         seen = TerminalRun.await(port, ~r/by state.*MyApp.Jobs/s)
         [pid] = Regex.run(~r/pid=(\d+)/, seen, capture: :all_but_first)
         {_output, 0} = System.cmd("kill", ["-KILL", pid])
