@@ -1,9 +1,9 @@
 defmodule Penstock.View.Process do
-  # Tells people what a process of this node does now. The text that names the process comes from a
-  # client, so it is read strictly and makes no atom.
+  # Tells people what a process of this node does now. The text that names the process comes from
+  # a client, so it is read strictly and makes no atom.
   #
-  # Nothing large is copied: neither messages nor a dictionary, whose size the process alone decides.
-  # The stack is without arguments, and as deep as the VM's `backtrace_depth`.
+  # Nothing large is copied: neither messages nor a dictionary, whose size the process alone
+  # decides. The stack is without arguments, and as deep as the VM's `backtrace_depth`.
   @moduledoc false
 
   alias Penstock.Options.Show
@@ -13,8 +13,8 @@ defmodule Penstock.View.Process do
 
   @local ~r/\A<0\.([0-9]{1,10})\.([0-9]{1,10})>\z/
 
-  # `:monitored_by` must never be read here: on the OTPs of today, that can end the VM while a native
-  # resource that monitors the process goes away.
+  # `:monitored_by` must never be read here: on the OTPs of today, that can end the VM while a
+  # native resource that monitors the process goes away.
   @items [
     :registered_name,
     :initial_call,
