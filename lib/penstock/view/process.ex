@@ -69,7 +69,8 @@ defmodule Penstock.View.Process do
   # The function that a process of OTP was started for is in its dictionary. From OTP 26.2 on, one
   # entry can be read alone. Before that, the whole dictionary would be copied.
   defp initial_call(pid, starter) when starter in @starters do
-    case :erlang.process_info(pid, {:dictionary, :"$initial_call"}) do
+    # Dialyzer of older OTPs knows no such item.
+    case Function.capture(:erlang, :process_info, 2).(pid, {:dictionary, :"$initial_call"}) do
       {_item, {module, function, arity} = mfa} when is_atom(module) and is_atom(function) and is_integer(arity) -> mfa
       _unknown -> starter
     end
