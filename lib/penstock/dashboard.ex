@@ -6,46 +6,47 @@ defmodule Penstock.Dashboard do
         {Penstock.Dashboard, port: 4141}
       ]
 
-  Open `http://localhost:4141`. It has live curves of the last ten minutes, why each gate refuses, the
-  processes that hold permits for longest, the keys that hold most, and recent bans. It only reads.
+  Open `http://localhost:4141`. It has live curves of the last ten minutes, why each gate refuses,
+  the processes that hold permits for longest, the keys that hold most, and recent bans. It only
+  reads.
 
   | path | what it has |
   |---|---|
   | `/` | the page |
   | `/metrics` | all figures for Prometheus, as `Penstock.Metrics.scrape/1` returns them |
-  | `/health` | status 200, or 503 if the pressure of the VM is `:critical`; and the reason, as JSON |
+  | `/health` | status 200, or 503 if the VM's pressure is `:critical`; the reason, as JSON |
   | `/state` | what the page shows, as JSON |
   | `/holder?pid=<0.123.0>` | what a process does now, as JSON |
-  | `/spawners?ms=2000` | which functions create processes, as JSON; `Penstock.spawners/1` covers the cost |
+  | `/spawners?ms=2000` | which functions create processes, as JSON: `Penstock.spawners/1` |
 
   ## Who can see it
 
-  Without a token only this machine: the dashboard listens on loopback, and answers only browsers that
-  asked for `localhost`, `127.0.0.1` or `[::1]`, so that no page of another site can read it. Over ssh:
-  `ssh -L 4141:localhost:4141 host`.
+  Without a token only this machine: the dashboard listens on loopback, and answers only browsers
+  that asked for `localhost`, `127.0.0.1` or `[::1]`, so that no page of another site can read it.
+  Over ssh: `ssh -L 4141:localhost:4141 host`.
 
   With `:token`, it can listen at any address:
 
       {Penstock.Dashboard, ip: {0, 0, 0, 0}, token: System.fetch_env!("DASHBOARD_TOKEN")}
 
-  Open `/?token=…` once; the browser keeps the token in a cookie until it is closed. Programs send the
-  header `authorization: Bearer …`, also for `/metrics` and `/health`. The dashboard speaks HTTP without
-  TLS: put a proxy with TLS in front where the network can be listened to.
+  Open `/?token=…` once; the browser keeps the token in a cookie until it is closed. Programs send
+  the header `authorization: Bearer …`, also for `/metrics` and `/health`. The dashboard speaks
+  HTTP without TLS: put a proxy with TLS in front where the network can be listened to.
 
   ## What it costs
 
-  A snapshot each second, open pages or not: about 1 ms, and 4 ms more for each 100,000 holders. If it
-  takes more than 50 ms, as with 100,000 keys in each of 40 limiters, it is taken less often, down to
-  once in 5 s. At most 500 gates are shown, 50 of them with curves, in about 4 MB. Lists are read only
-  while a page is open. Ten pages cost the snapshots of one.
+  A snapshot each second, open pages or not: about 1 ms, and 4 ms more for each 100,000 holders.
+  If it takes more than 50 ms, as with 100,000 keys in each of 40 limiters, it is taken less
+  often, down to once in 5 s. At most 500 gates are shown, 50 of them with curves, in about 4 MB.
+  Lists are read only while a page is open. Ten pages cost the snapshots of one.
 
-  At most 64 connections are served at once, 16 of them from one address that is not loopback, and at
-  most 16 requests that read gates; others get status 503. Slow clients are cut off after some seconds,
-  and no head of a request can be larger than 32 KiB. The dashboard uses pools of Penstock for this, without names,
-  so it does not show them.
+  At most 64 connections are served at once, 16 of them from one address that is not loopback, and
+  at most 16 requests that read gates; others get status 503. Slow clients are cut off after some
+  seconds, and no head of a request can be larger than 32 KiB. The dashboard uses pools of
+  Penstock for this, without names, so it does not show them.
 
-  If one of its processes is killed, the others go on, and it starts again on the same port. It needs
-  neither Plug nor Phoenix, nor an application of OTP beyond the standard library.
+  If one of its processes is killed, the others go on, and it starts again on the same port. It
+  needs neither Plug nor Phoenix, nor an application of OTP beyond the standard library.
   """
 
   alias Penstock.Dashboard.{Settings, Tree}
@@ -75,20 +76,20 @@ defmodule Penstock.Dashboard do
   Returns:
 
     * `{:ok, pid}`
-    * `{:error, {posix, message}}` - it cannot listen, and the message says why: with `:eaddrinuse`,
-      that the port is in use, with `:eacces`, that it is not allowed. As from any supervisor that
-      does not start, the caller gets an exit signal as well
+    * `{:error, {posix, message}}` - it cannot listen, and the message says why: with
+      `:eaddrinuse`, that the port is in use, with `:eacces`, that it is not allowed. As from any
+      supervisor that does not start, the caller gets an exit signal as well
     * `{:error, {:already_started, pid}}` - a process has the name already
 
-  Raises `ArgumentError` on an option that is unknown or of the wrong kind, and on an address that is
-  not loopback without a token.
+  Raises `ArgumentError` on an option that is unknown or of the wrong kind, and on an address that
+  is not loopback without a token.
 
   ## Options
 
     * `:port` - 1 to 65_535, or 0 for any free port, which `port/1` returns. Default `4141`
     * `:ip` - the address to listen at, as a tuple of 4 or 8 numbers. Default `{127, 0, 0, 1}`
-    * `:token` - what clients must know: 16 to 1_024 bytes. Required unless `:ip` is loopback. Default:
-      none
+    * `:token` - what clients must know: 16 to 1_024 bytes. Required unless `:ip` is loopback.
+      Default: none
     * `:name` - an atom, under which the dashboard is registered. Default: none
 
   ## Examples

@@ -1,6 +1,7 @@
 defmodule Penstock.JSONReader do
-  # A strict decoder of JSON (RFC 8259), for tests. It refuses what lenient decoders let pass: keys that
-  # come twice, bytes that are no UTF-8, control characters, half surrogate pairs, and text that follows.
+  # A strict decoder of JSON (RFC 8259), for tests. It refuses what lenient decoders let pass:
+  # keys that come twice, bytes that are no UTF-8, control characters, half surrogate pairs, and
+  # text that follows.
   @moduledoc false
 
   import Bitwise

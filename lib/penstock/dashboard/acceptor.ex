@@ -1,9 +1,9 @@
 defmodule Penstock.Dashboard.Acceptor do
-  # The process that listens. Each connection gets a process behind the pool of connections; one that
-  # the pool refuses gets a short answer, and no process.
+  # The process that listens. Each connection gets a process behind the pool of connections; one
+  # that the pool refuses gets a short answer, and no process.
   #
-  # A kill of this process closes the socket. The next acceptor listens at the same port again, also if
-  # the port was chosen by the system.
+  # A kill of this process closes the socket. The next acceptor listens at the same port again,
+  # also if the port was chosen by the system.
   @moduledoc false
 
   alias Penstock.Dashboard.{Connection, Peers, Response, Router, Settings}
@@ -14,7 +14,8 @@ defmodule Penstock.Dashboard.Acceptor do
   @send_buffer 131_072
   # When the system has no room for a further socket, the acceptor waits before it tries again.
   @pause_ms 100
-  # The port of a killed acceptor closes after its end is known, so a first attempt can come too early.
+  # The port of a killed acceptor closes after its end is known, so a first attempt can come too
+  # early.
   @attempts 20
   @attempt_ms 10
 
@@ -132,7 +133,8 @@ defmodule Penstock.Dashboard.Acceptor do
     end
   end
 
-  # The process of the connection holds a permit until it is dead. `:max_runtime` ends it at the latest.
+  # The process of the connection holds a permit until it is dead. `:max_runtime` ends it at the
+  # latest.
   defp start(%{settings: %{bounds: bounds}} = context) do
     case :ets.lookup(context.table, :connections) do
       [{:connections, supervisor}] ->

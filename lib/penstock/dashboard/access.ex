@@ -1,10 +1,11 @@
 defmodule Penstock.Dashboard.Access do
-  # Decides whether a request is served: by the token, or without one by the name of the host that the
-  # browser asked for.
+  # Decides whether a request is served: by the token, or without one by the name of the host that
+  # the browser asked for.
   #
-  # A page of another site must not reach a dashboard on loopback. It could make its own name stand for
-  # 127.0.0.1 (DNS rebinding); then the browser sends that name as host, which is refused. It could also
-  # let the browser ask without reading the answer, as a burden; browsers say so by `sec-fetch-site`.
+  # A page of another site must not reach a dashboard on loopback. It could make its own name
+  # stand for 127.0.0.1 (DNS rebinding); then the browser sends that name as host, which is
+  # refused. It could also let the browser ask without reading the answer, as a burden; browsers
+  # say so by `sec-fetch-site`.
   @moduledoc false
 
   import Bitwise
@@ -72,8 +73,8 @@ defmodule Penstock.Dashboard.Access do
 
   defp bearer(_request), do: nil
 
-  # Cookies are for all ports of a host, so the name has the port: dashboards on several ports keep
-  # their tokens apart.
+  # Cookies are for all ports of a host, so the name has the port: dashboards on several ports
+  # keep their tokens apart.
   defp cookie(%{headers: %{"cookie" => cookies}}, port) do
     name = cookie_name(port)
 
@@ -101,9 +102,9 @@ defmodule Penstock.Dashboard.Access do
   def set_cookie(token, port),
     do: "#{cookie_name(port)}=#{Base.url_encode64(token, padding: false)}; HttpOnly; SameSite=Strict; Path=/"
 
-  # Compares in a time that depends on the size of the two texts alone. So nobody can find the token
-  # byte by byte, by the time that an answer takes. `:crypto`, which could do this, is no part of every
-  # release.
+  # Compares in a time that depends on the size of the two texts alone. So nobody can find the
+  # token byte by byte, by the time that an answer takes. `:crypto`, which could do this, is no
+  # part of every release.
   @spec equal?(binary, binary) :: boolean
   def equal?(one, other) when byte_size(one) == byte_size(other), do: difference(one, other, 0) == 0
   def equal?(_one, _other), do: false

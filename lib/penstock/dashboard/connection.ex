@@ -54,9 +54,9 @@ defmodule Penstock.Dashboard.Connection do
       Response.error(500, "the dashboard could not answer; its log names the cause")
   end
 
-  # Closes the connection so that the client can still read the last response: a socket that is closed
-  # with unread data answers with a reset. What remains after the time is dropped, for a close waits
-  # for the client by up to 3 minutes otherwise.
+  # Closes the connection so that the client can still read the last response: a socket that is
+  # closed with unread data answers with a reset. What remains after the time is dropped, for a
+  # close waits for the client by up to 3 minutes otherwise.
   defp finish(socket, bounds) do
     _ = :inet.setopts(socket, packet: :raw)
     _ = :gen_tcp.shutdown(socket, :write)

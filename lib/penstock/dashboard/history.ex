@@ -1,8 +1,10 @@
 defmodule Penstock.Dashboard.History do
-  # The process that takes a snapshot each second, which serves all clients, and adds it to the curves.
+  # The process that takes a snapshot each second, which serves all clients, and adds it to the
+  # curves.
   #
-  # While clients ask, it also writes what they are shown into the table, as JSON: so ten open pages cost
-  # as much as one. Lists of holders, keys and bans cost a walk, so nothing reads them without a client.
+  # While clients ask, it also writes what they are shown into the table, as JSON: so ten open
+  # pages cost as much as one. Lists of holders, keys and bans cost a walk, so nothing reads them
+  # without a client.
   @moduledoc false
   use GenServer
 
@@ -12,8 +14,9 @@ defmodule Penstock.Dashboard.History do
   alias Penstock.VM.Beat
 
   @interval_ms 1_000
-  # A snapshot walks through the holders of pools and the keys of limiters. If these are many, it takes
-  # longer, and then it is taken less often: so that it takes a twentieth of the time of one scheduler.
+  # A snapshot walks through the holders of pools and the keys of limiters. If these are many, it
+  # takes longer, and then it is taken less often: so that it takes a twentieth of the time of one
+  # scheduler.
   @rest 20
   @longest_rest_ms 5_000
   # A page that was closed is not served any longer after this time.
@@ -37,7 +40,7 @@ defmodule Penstock.Dashboard.History do
     end
   end
 
-  # Of several clients, the first makes the process write, and the others find what it wrote.
+  # Of several clients, the first makes the process write, and the others get what it wrote.
   defp ask(table) do
     case :ets.lookup(table, :history) do
       [{:history, pid}] -> GenServer.call(pid, :show, @patience_ms)
@@ -58,9 +61,7 @@ defmodule Penstock.Dashboard.History do
   end
 
   @impl true
-  def handle_call(:show, _from, state) do
-    {:reply, show(state), state}
-  end
+  def handle_call(:show, _from, state), do: {:reply, written(state) || show(state), state}
 
   @impl true
   def handle_info({:timeout, timer, :beat}, %{timer: timer} = state) do
@@ -108,6 +109,14 @@ defmodule Penstock.Dashboard.History do
     case :ets.lookup(table, :asked) do
       [{:asked, at}] -> now() - at <= @asked_ms
       [] -> false
+    end
+  end
+
+  # Returns what another client has just let this process write.
+  defp written(%{table: table, last: last}) do
+    case :ets.lookup(table, :shown) do
+      [{:shown, until, at, json}] -> if last != nil and at == last.at and now() <= until, do: {at, json}
+      [] -> nil
     end
   end
 

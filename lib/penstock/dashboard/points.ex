@@ -1,6 +1,6 @@
 defmodule Penstock.Dashboard.Points do
-  # The curves: a point for each second of the last ten minutes, in the table of a dashboard. The table
-  # outlives the process that writes, so a kill of that process leaves a gap of a second.
+  # The curves: a point for each second of the last ten minutes, in the table of a dashboard. The
+  # table outlives the process that writes, so a kill of that process leaves a gap of a second.
   #
   # The memory is bounded: at most @most points of at most @most_gates gates, which is about 4 MB.
   @moduledoc false
@@ -11,8 +11,9 @@ defmodule Penstock.Dashboard.Points do
   @most 600
   @most_gates 50
 
-  # A point is `{at, vm, gates}`: the shares of the resources in the order of `Levels.resources/0`,
-  # and for each gate its use, waiters, and admissions and refusals per second. Unknown numbers are nil.
+  # A point is `{at, vm, gates}`: the shares of the resources in the order of
+  # `Levels.resources/0`, and for each gate its use, waiters, and admissions and refusals per
+  # second. Unknown numbers are nil.
   @resources Levels.resources()
   @no_point {0, {}, %{}}
   @decimals 3
@@ -75,9 +76,9 @@ defmodule Penstock.Dashboard.Points do
 
   defp count(table), do: :ets.select_count(table, [{{:"$1", :_, :_}, [], [true]}])
 
-  # Returns the curves after an instant and up to another, as terms of JSON, of the gates that the last
-  # of these points has. A first instant that is yet to come is of another start of the node, so all
-  # points are new.
+  # Returns the curves after an instant and up to another, as terms of JSON, of the gates that the
+  # last of these points has. A first instant that is yet to come is of another start of the node,
+  # so all points are new.
   @spec between(:ets.table(), integer, integer) :: JSON.term_of_json()
   def between(table, since, until) do
     points = walk(table, :ets.next(table, if(since > until, do: -1, else: since)), until, [])

@@ -1,6 +1,6 @@
 defmodule Penstock.Dashboard.Request do
-  # Reads the head of a request from a socket, in bounded time and space. Runs in the process of the
-  # connection. The parser is the VM's own, which makes no atoms of what a client sends.
+  # Reads the head of a request from a socket, in bounded time and space. Runs in the process of
+  # the connection. The parser is the VM's own, which makes no atoms of what a client sends.
   @moduledoc false
 
   @typedoc "`body?` tells whether a body follows. Names of headers are in lower case."
@@ -84,7 +84,8 @@ defmodule Penstock.Dashboard.Request do
     end
   end
 
-  # Browsers may send several headers with cookies. Two hosts would leave it open which one is meant.
+  # Browsers may send several headers with cookies. Two hosts would leave it open which one is
+  # meant.
   defp put(%{headers: headers} = request, name, value) when name in @kept do
     case headers do
       %{^name => _first} when name == "host" -> :error
@@ -103,7 +104,8 @@ defmodule Penstock.Dashboard.Request do
     %{request | body?: body?, keep?: request.keep? and not close? and not body?}
   end
 
-  # Returns the first value of a parameter of the query; nil if there is none, or it cannot be decoded.
+  # Returns the first value of a parameter of the query; nil if there is none, or it cannot be
+  # decoded.
   @spec param(t, String.t()) :: String.t() | nil
   def param(%{query: query}, name) do
     query

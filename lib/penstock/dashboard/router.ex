@@ -57,8 +57,8 @@ defmodule Penstock.Dashboard.Router do
     end
   end
 
-  # The answer takes no look at a gate, so it is quick, however busy the node is. `word` has the levels
-  # of the VM.
+  # The answer takes no look at a gate, so it is quick, however busy the node is. `word` has the
+  # levels of the VM.
   @doc false
   @spec health(Levels.word()) :: Response.t()
   def health(word) do
@@ -133,8 +133,8 @@ defmodule Penstock.Dashboard.Router do
   # Puts the token into a cookie and opens the page without it, so that the token stays out of the
   # history of the browser.
   #
-  # A browser that came by a link of another page would not send the cookie along a redirect. It does
-  # when the page itself asks for the next one.
+  # A browser that came by a link of another page would not send the cookie along a redirect. It
+  # does when the page itself asks for the next one.
   @spec login(Request.t(), String.t(), :inet.port_number()) :: Response.t()
   def login(request, token, port) do
     cookie = {"set-cookie", Access.set_cookie(token, port)}

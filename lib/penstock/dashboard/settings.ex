@@ -34,8 +34,8 @@ defmodule Penstock.Dashboard.Settings do
 
   # The cookies of all applications at localhost come in one line, hence the size of a line.
   #
-  # A page asks once a second. So a connection serves it for about 50 s before the browser opens the
-  # next one.
+  # A page asks once a second. So a connection serves it for about 50 s before the browser opens
+  # the next one.
   @bounds %{
     connections: 64,
     per_peer: 16,

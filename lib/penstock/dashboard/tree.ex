@@ -6,8 +6,8 @@ defmodule Penstock.Dashboard.Tree do
   alias Penstock.Dashboard.{Acceptor, History, Settings}
   alias Penstock.Pool
 
-  # A dashboard must never end the application that it shows. Its processes find all they need in the
-  # table again, so the supervisor bears any realistic number of restarts.
+  # A dashboard must never end the application that it shows. Its processes find all they need in
+  # the table again, so the supervisor bears any realistic number of restarts.
   @max_restarts 1_000
 
   @spec start_link(atom | nil, Settings.t()) :: Supervisor.on_start()

@@ -1,6 +1,6 @@
 defmodule Penstock.View.JSON do
-  # Encodes plain terms as JSON, since OTP has an encoder only from version 27 on. The text is also
-  # safe inside a page: no character of it can end a script or begin a tag.
+  # Encodes plain terms as JSON, since OTP has an encoder only from version 27 on. The text is
+  # also safe inside a page: no character of it can end a script or begin a tag.
   #
   # The keys of an object are sorted, because the order of a map differs from one OTP to the next.
   @moduledoc false

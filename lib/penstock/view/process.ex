@@ -1,9 +1,9 @@
 defmodule Penstock.View.Process do
-  # Tells people what a process of this node does now. The text that names the process comes from a
-  # client, so it is read strictly and makes no atom.
+  # Tells people what a process of this node does now. The text that names the process comes from
+  # a client, so it is read strictly and makes no atom.
   #
-  # Nothing large is copied: neither messages nor a dictionary, whose size the process alone decides.
-  # The stack is without arguments, and as deep as the VM's `backtrace_depth`.
+  # Nothing large is copied: neither messages nor a dictionary, whose size the process alone
+  # decides. The stack is without arguments, and as deep as the VM's `backtrace_depth`.
   @moduledoc false
 
   alias Penstock.Options.Show
@@ -13,8 +13,8 @@ defmodule Penstock.View.Process do
 
   @local ~r/\A<0\.([0-9]{1,10})\.([0-9]{1,10})>\z/
 
-  # `:monitored_by` must never be read here: on the OTPs of today, that can end the VM while a native
-  # resource that monitors the process goes away.
+  # `:monitored_by` must never be read here: on the OTPs of today, that can end the VM while a
+  # native resource that monitors the process goes away.
   @items [
     :registered_name,
     :initial_call,
@@ -69,7 +69,8 @@ defmodule Penstock.View.Process do
   # The function that a process of OTP was started for is in its dictionary. From OTP 26.2 on, one
   # entry can be read alone. Before that, the whole dictionary would be copied.
   defp initial_call(pid, starter) when starter in @starters do
-    case :erlang.process_info(pid, {:dictionary, :"$initial_call"}) do
+    # Dialyzer of older OTPs knows no such item.
+    case Function.capture(:erlang, :process_info, 2).(pid, {:dictionary, :"$initial_call"}) do
       {_item, {module, function, arity} = mfa} when is_atom(module) and is_atom(function) and is_integer(arity) -> mfa
       _unknown -> starter
     end

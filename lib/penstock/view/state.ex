@@ -1,7 +1,7 @@
 defmodule Penstock.View.State do
   # Turns a snapshot into the plain terms that pages show: maps with strings as keys, for
-  # `Penstock.View.JSON`. All texts are ready to be shown. A number that has no bound, or is not known,
-  # is nil.
+  # `Penstock.View.JSON`. All texts are ready to be shown. A number that has no bound, or is not
+  # known, is nil.
   @moduledoc false
 
   alias Penstock.{IP, View}
@@ -100,8 +100,8 @@ defmodule Penstock.View.State do
     if kind == :gate, do: Map.put(view, "limits", Enum.map(info.limits, &id/1)), else: view
   end
 
-  # Returns what is held of a gate: permits, or of a ban its bans. Limiters and gates of several limits
-  # hold nothing.
+  # Returns what is held of a gate: permits, or of a ban its bans. Limiters and gates of several
+  # limits hold nothing.
   @spec in_use(Snapshot.gate()) :: non_neg_integer | nil
   def in_use(%{kind: :ban, info: info}), do: info.bans
   def in_use(%{info: info}), do: Map.get(info, :in_use)

@@ -8,8 +8,9 @@ defmodule Penstock.Dashboard.HostileClientsTest do
   @clients 8
   @warm_up 2_000
 
-  # The figures may differ by this much for reasons other than the requests. A module that is loaded
-  # late brings some hundred atoms; the requests have about a hundred thousand different words.
+  # The figures may differ by this much for reasons other than the requests. A module that is
+  # loaded late brings some hundred atoms; the requests have about a hundred thousand different
+  # words.
   @slack %{processes: 3, ports: 2, atoms: 1_000, bytes: 4_000_000}
 
   @fast [idle_ms: 100, head_ms: 150, send_ms: 150, linger_ms: 50]
@@ -82,8 +83,8 @@ defmodule Penstock.Dashboard.HostileClientsTest do
     test "in a request that follows in the same packet is not taken for a request after a body" do
       {_pid, port} = start_dashboard()
 
-      smuggled =
-        "POST /x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\ntransfer-encoding: chunked\r\n\r\nGET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
+      post = "POST /x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\ntransfer-encoding: chunked\r\n\r\n"
+      smuggled = post <> "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
       answer = send_raw(port, smuggled)
       assert status(answer) == 405
