@@ -8,7 +8,22 @@ defmodule Penstock.HTTPClient do
 
   @doc "Connects to a port of this machine. Returns `{:ok, socket}` or `{:error, reason}`."
   def connect(port, from \\ @loopback) do
-    :gen_tcp.connect(@loopback, port, [:binary, active: false, ip: from, nodelay: true], @patience)
+    # The system chooses better among its ports for a client that names no address.
+    from = if from == @loopback, do: [], else: [ip: from]
+
+    with {:ok, socket} <- :gen_tcp.connect(@loopback, port, [:binary, active: false, nodelay: true] ++ from, @patience),
+         do: other_than_itself(socket)
+  end
+
+  # While no server listens at a port, the system may give this port to the client, which then is
+  # connected to itself, and keeps the port from the server.
+  defp other_than_itself(socket) do
+    if :inet.sockname(socket) == :inet.peername(socket) do
+      :gen_tcp.close(socket)
+      {:error, :econnrefused}
+    else
+      {:ok, socket}
+    end
   end
 
   @doc "Connects to a port of this machine. Returns the socket."
