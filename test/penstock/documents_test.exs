@@ -29,7 +29,8 @@ defmodule Penstock.DocumentsTest do
           {"```elixir\niex> 1 + 1\n2\n\niex> 1 + 1\n3\n```", 5, "it returns 2"},
           {"```elixir children\n{Penstock.Pool, name: MyApp.Wrong}\n```", 2, ":limit"},
           {"```elixir deps\n{:other, \"~> 1.0\"}\n```", 2, ":penstock"},
-          {"```sh\nscript/test\nscript/missing\n```", 3, "there is no script/missing"}
+          {"```sh\nscript/test\nscript/missing\n```", 3, "there is no script/missing"},
+          {"```yaml\nfiles: deps/penstock/priv/missing.yml\n```", 2, "there is no priv/missing.yml"}
         ] do
       file = Path.join(dir, "document.md")
       File.write!(file, text)

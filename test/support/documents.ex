@@ -21,7 +21,8 @@ defmodule Penstock.Documents do
     * `phoenix`, also before another word: the block needs Phoenix. It is run only if Phoenix is on
       the code path, where `PENSTOCK_EBIN` can put it, and else only parsed
 
-  A block of `sh` may only name programs of this repository, or `mix`.
+  A block of `sh` may only name programs of this repository, or `mix`. A block of `yaml` may only name
+  files of the package `deps/penstock` that there are.
   """
   @spec run(Path.t()) :: %{atom => pos_integer}
   def run(file) do
@@ -79,6 +80,7 @@ defmodule Penstock.Documents do
   defp kind("elixir config", _code, _place), do: :config
   defp kind("elixir deps", _code, _place), do: :deps
   defp kind("sh", _code, _place), do: :sh
+  defp kind("yaml", _code, _place), do: :yaml
   defp kind(info, _code, place), do: raise("#{place}: do not know how to check a block of #{inspect(info)}")
 
   # Runs a block. Returns the context for the next one: its bindings, and its environment with
@@ -129,6 +131,16 @@ defmodule Penstock.Documents do
         unless program == "mix" or File.regular?(program), do: raise("there is no #{program}")
       end)
     end
+
+    context
+  end
+
+  defp check(%{kind: :yaml} = block, context) do
+    at(block.line, context, fn ->
+      for [_all, file] <- Regex.scan(~r{deps/penstock/(\S+)}, block.code),
+          not File.regular?(file),
+          do: raise("there is no #{file}")
+    end)
 
     context
   end

@@ -2,10 +2,10 @@
 #
 #     elixir --erl "+P 65536" -S mix run flood.exs DIRECTORY
 #
-# Serves the metrics at a free port of the loopback address, and writes the port into the file `port` of
-# the directory. Fills the table of processes to 72 % at once. Begins to fill the rest, at half a
+# Serves the metrics by a dashboard at a free port, and writes the port into the file `port` of the
+# directory. Fills the table of processes to 72 % at once. Begins to fill the rest, at half a
 # percent a second, when the file `go` is there. Ends at 93 %, or with its input.
-alias Penstock.{Ban, Gate, KeyedPool, Metrics, Pool, RateLimiter}
+alias Penstock.{Ban, Dashboard, Gate, KeyedPool, Pool, RateLimiter}
 
 [directory] = System.argv()
 
@@ -17,46 +17,12 @@ children = [
   {KeyedPool, name: Flood.PerUser, limit: 2, max_keys: 100},
   {RateLimiter, name: Flood.Api, limit: 10, per: 1_000, max_keys: 100},
   {Ban, name: Flood.Bans, failures: 1, max_keys: 100, max_bans: 20},
-  {Gate, name: Flood.Uploads, limits: [Flood.Bans, Flood.Api, Flood.PerUser], shed_at: :high}
+  {Gate, name: Flood.Uploads, limits: [Flood.Bans, Flood.Api, Flood.PerUser], shed_at: :high},
+  {Dashboard, port: 0, name: Flood.Dashboard}
 ]
 
 {:ok, _} = Supervisor.start_link(children, strategy: :one_for_one)
-
-# An HTTP server of one function: it answers each request with the metrics in the format that the
-# client wants, and closes.
-defmodule Flood.Server do
-  def start(listen), do: spawn_link(fn -> accept(listen) end)
-
-  defp accept(listen) do
-    {:ok, socket} = :gen_tcp.accept(listen)
-    fields = fields(socket, %{})
-    format = Metrics.accepted(fields["accept"])
-    body = Metrics.scrape(format)
-
-    :ok =
-      :gen_tcp.send(socket, [
-        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: ",
-        Metrics.content_type(format),
-        "\r\ncontent-length: #{IO.iodata_length(body)}\r\n\r\n",
-        body
-      ])
-
-    :gen_tcp.close(socket)
-    accept(listen)
-  end
-
-  defp fields(socket, fields) do
-    case :gen_tcp.recv(socket, 0) do
-      {:ok, {:http_request, _method, _path, _version}} -> fields(socket, fields)
-      {:ok, {:http_header, _, name, _, value}} -> fields(socket, Map.put(fields, String.downcase("#{name}"), value))
-      {:ok, :http_eoh} -> fields
-    end
-  end
-end
-
-{:ok, listen} = :gen_tcp.listen(0, [:binary, ip: {127, 0, 0, 1}, packet: :http_bin, active: false, reuseaddr: true])
-Flood.Server.start(listen)
-{:ok, port} = :inet.port(listen)
+port = Dashboard.port(Flood.Dashboard)
 
 # Callers that use, overload and abuse the gates.
 pause = fn ms -> receive(do: (:never -> :ok), after: (ms -> :ok)) end
