@@ -619,7 +619,7 @@ defmodule Penstock do
   windows a second is counted, up to 500 processes, and the figures are estimates in proportion. A
   row that is a large part of the processes is then exact to some percent, and a row of few
   processes may be missing. A process that creates as fast as it can is slower while it is counted,
-  so its figure is too low, by half or more. `:alive` is an estimate for a row of more than 512
+  so its figure is several times too low. `:alive` is an estimate for a row of more than 512
   processes.
 
   `Task.async/1` and its like send the function to the task after they created it. So `:mfa` is a

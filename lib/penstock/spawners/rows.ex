@@ -19,11 +19,11 @@ defmodule Penstock.Spawners.Rows do
   @type key :: {Call.named(), Call.named() | nil}
   @typedoc "How many processes, and a sample in which each process stands for `weight` processes."
   @type row :: {float, [{pid, weight :: float}]}
-  @opaque t :: %__MODULE__{
-            rows: %{key => row},
-            late: %{key => %{Call.named() => pos_integer}},
-            covered: non_neg_integer
-          }
+  @type t :: %__MODULE__{
+          rows: %{key => row},
+          late: %{key => %{Call.named() => pos_integer}},
+          covered: non_neg_integer
+        }
 
   @spec new() :: t
   def new, do: %__MODULE__{}
