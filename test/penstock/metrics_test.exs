@@ -217,7 +217,8 @@ defmodule Penstock.MetricsTest do
               String.duplicate("ж", 255),
               String.duplicate("🐟", 255),
               "{a=\"b\",c=\"d\"}",
-              ""
+              # Tests that run meanwhile rely on the empty name to be that of no gate.
+              " "
             ],
             do: start({Pool, name: :"#{text}", limit: 1})
 

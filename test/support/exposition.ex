@@ -124,8 +124,7 @@ defmodule Penstock.Exposition do
   defp labels(text, labels) do
     [label] = Regex.run(~r/^[a-zA-Z_][a-zA-Z0-9_]*/, text)
     check(not String.starts_with?(label, "_"), "the reserved label #{label}")
-    size = byte_size(label)
-    <<_label::binary-size(size), "=\"", rest::binary>> = text
+    "=\"" <> rest = String.replace_prefix(text, label, "")
     {value, rest} = string(rest, "")
 
     case rest do
