@@ -14,6 +14,7 @@ defmodule Penstock.MetricsTest do
   use Penstock.PoolCase, async: true
 
   alias Penstock.{Ban, ChildJobs, ChildVM, Exposition, Gate, KeyedPool, Metrics, RateLimiter}
+  alias Penstock.View.Totals
 
   doctest Penstock.Metrics
 
@@ -284,6 +285,36 @@ defmodule Penstock.MetricsTest do
     Task.await_many(storms, 60_000)
     for scraper <- scrapers, do: send(scraper.pid, :stop)
     for scraper <- scrapers, do: assert(Task.await(scraper, 60_000) > 0)
+  end
+
+  test "a gate that takes over a name counts from 0, and other kinds may take it" do
+    name = unique_name()
+    kinds = [{Pool, [limit: 300]}, {RateLimiter, [limit: 300, per: 60_000, max_keys: 10]}, {Ban, [max_keys: 10]}]
+
+    storm =
+      Task.async(fn ->
+        for n <- 1..300 do
+          {module, opts} = Enum.at(kinds, rem(n, 3))
+          {:ok, owner} = module.start_link([name: name] ++ opts)
+          if module == Pool, do: for(_ <- 1..rem(n, 40), do: :ok = Pool.try_acquire(name))
+          GenServer.stop(owner)
+        end
+
+        {:ok, owner} = Pool.start_link(name: name, limit: 1)
+        Process.unlink(owner)
+        owner
+      end)
+
+    read_until_over(storm, name)
+    owner = Task.await(storm)
+    assert %{kind: :pool, admitted: 0} = Totals.read(name)
+    GenServer.stop(owner)
+  end
+
+  # No opening of this name admits more than 40 requests.
+  defp read_until_over(storm, name) do
+    with %{admitted: admitted} <- Totals.read(name), do: assert(admitted <= 40)
+    if Process.alive?(storm.pid), do: read_until_over(storm, name)
   end
 
   # A crashed owner leaves its gate, which the next owner of the same kind adopts, and which bars

@@ -48,9 +48,8 @@ defmodule Penstock.Admission.GateWait do
   defp told(answer, _gate, _limits, nil), do: answer
   defp told(answer, gate, limits, began), do: WaitEvent.ended(answer, gate, event_kind(gate, limits), began)
 
-  @spec event_kind(atom, [limit]) :: :keyed_pool | :gate
-  def event_kind(gate, [{:keyed_pool, gate}]), do: :keyed_pool
-  def event_kind(_gate, _limits), do: :gate
+  defp event_kind(gate, [{:keyed_pool, gate}]), do: :keyed_pool
+  defp event_kind(_gate, _limits), do: :gate
 
   # Returns the limits for whose permits the gate makes a caller wait, in the order of waiting. A
   # keyed pool alone is its own only limit.

@@ -46,7 +46,7 @@ defmodule Penstock.Metrics.Families do
     {:waiting_limit, "waiting_limit", :gauge, "", "How many requests may wait."},
     {:hold, "hold_seconds", :histogram, "seconds", "How long processes held permits, until they held none."},
     {:wait, "wait_seconds", :histogram, "seconds",
-     "How long requests waited until they were answered, with any answer."},
+     "How long requests waited until they were answered. Of an element of a stream, the last part of its wait."},
     {:released_by_exit, "released_by_exit", :counter, "", "Permits that came back by the death of their holder."},
     {:killed, "killed", :counter, "", "Processes that were killed because they exceeded their :max_runtime."},
     {:overdrawn, "overdrawn", :counter, "", "Restarts that were admitted beyond the limit."},

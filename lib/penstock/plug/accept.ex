@@ -23,7 +23,7 @@ defmodule Penstock.Plug.Accept do
   @spec quality(String.t() | nil, [String.t()], :any | :named) :: 0..1_000
   def quality(nil, types, which), do: quality("*/*", types, which)
   def quality(accept, types, :any), do: quality(ranges(accept), types)
-  def quality(accept, types, :named), do: quality(List.keydelete(ranges(accept), "*/*", 0), types)
+  def quality(accept, types, :named), do: accept |> ranges() |> Enum.reject(&match?({"*/*", _q}, &1)) |> quality(types)
 
   defp best(ranges) do
     if quality(ranges, ["text/plain", "text/html", "text/*"]) > quality(ranges, json()), do: :text, else: :problem

@@ -9,22 +9,18 @@ defmodule Penstock.View.Totals do
 
   @type kind :: :pool | :keyed_pool | :rate_limiter | :ban | :gate
 
-  # Returns nil if no gate has that name any more.
+  # Returns nil if no gate has that name any more, or if another gate took the name meanwhile.
+  #
+  # All figures are of one opening: its number is the same before and after the others are read, and no
+  # other opening has it.
   @spec read(atom) :: Penstock.View.Snapshot.gate() | nil
   def read(name) do
-    with {kind, info} <- info(name), %{opening: opening} = meters <- Native.gate_meters(name) do
-      info = never_falling(kind, opening, info)
-      {admitted, refused} = totals(kind, info, meters)
-
-      %{
-        name: name,
-        kind: kind,
-        opening: opening,
-        info: info,
-        meters: meters,
-        admitted: admitted,
-        refused: refused
-      }
+    with %{opening: opening} = meters <- Native.gate_meters(name),
+         {kind, info} <- info(name),
+         %{opening: ^opening} <- Native.gate_meters(name),
+         info = never_falling(kind, opening, info),
+         {admitted, refused} <- totals(kind, info, meters) do
+      %{name: name, kind: kind, opening: opening, info: info, meters: meters, admitted: admitted, refused: refused}
     else
       _gone -> nil
     end

@@ -44,6 +44,7 @@ defmodule Penstock.Metrics.PlugTest do
         {"application/openmetrics-text;q=0.5, */*", :prometheus},
         {"application/openmetrics-text;q=0", :prometheus},
         {"*/*", :prometheus},
+        {"*/*, */*", :prometheus},
         {"application/*", :prometheus},
         {"text/html", :prometheus},
         {"", :prometheus},
