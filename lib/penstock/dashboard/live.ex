@@ -79,7 +79,7 @@ defmodule Penstock.Dashboard.Live do
           <.card title="Penstock" dom_id="penstock-error"><%= @penstock.error %></.card>
         <% else %>
           <.row>
-            <:col><.card title="Gates" dom_id="penstock-verdict"><%= @penstock.verdict %></.card></:col>
+            <:col><.card title="State" dom_id="penstock-verdict"><%= @penstock.verdict %></.card></:col>
             <:col><.card title="Pressure" dom_id="penstock-pressure"><%= @penstock.pressure %></.card></:col>
             <:col><.card title="Penstock" dom_id="penstock-version"><%= @penstock.version %></.card></:col>
           </.row>
@@ -101,16 +101,20 @@ defmodule Penstock.Dashboard.Live do
             <:col field={:admitted} header="Admitted/s" sortable={:desc} text_align="right" />
             <:col field={:refused} header="Refused/s" sortable={:desc} text_align="right" />
           </.live_table>
-          <.usage_card title="Headroom of the VM" dom_id="penstock-vm" csp_nonces={@csp_nonces}>
-            <:usage
-              :for={usage <- @penstock.usages}
-              current={usage.current}
-              limit={usage.limit}
-              percent={usage.percent}
-              dom_id={usage.name}
-              title={usage.title}
-            />
-          </.usage_card>
+          <.row>
+            <:col>
+              <.usage_card title="Headroom of the VM" dom_id="penstock-vm" csp_nonces={@csp_nonces}>
+                <:usage
+                  :for={usage <- @penstock.usages}
+                  current={usage.current}
+                  limit={usage.limit}
+                  percent={usage.percent}
+                  dom_id={usage.name}
+                  title={usage.title}
+                />
+              </.usage_card>
+            </:col>
+          </.row>
           <.live_table
             id="penstock-holders"
             dom_id="penstock-holders"
@@ -121,10 +125,10 @@ defmodule Penstock.Dashboard.Live do
             limit={false}
             search={false}
           >
-            <:col field={:held_for} header="Held for" sortable={:desc} text_align="right" />
             <:col field={:gate} />
             <:col field={:pid} header="Process" />
             <:col field={:permits} text_align="right" />
+            <:col field={:held_for} header="Held for" sortable={:desc} text_align="right" />
           </.live_table>
           <.live_table
             id="penstock-keys"
@@ -136,9 +140,9 @@ defmodule Penstock.Dashboard.Live do
             limit={false}
             search={false}
           >
-            <:col field={:key_permits} header="Permits" sortable={:desc} text_align="right" />
             <:col field={:gate} />
             <:col field={:key} />
+            <:col field={:key_permits} header="Permits" sortable={:desc} text_align="right" />
             <:col field={:key_waiting} header="Waiting" text_align="right" />
           </.live_table>
           <.live_table
@@ -151,11 +155,11 @@ defmodule Penstock.Dashboard.Live do
             limit={false}
             search={false}
           >
-            <:col field={:ends_in} header="Ends in" sortable={:desc} text_align="right" />
             <:col field={:gate} />
             <:col field={:key} />
             <:col field={:reason} />
             <:col field={:level} header="Times banned" text_align="right" />
+            <:col field={:ends_in} header="Ends in" sortable={:desc} text_align="right" />
           </.live_table>
         <% end %>
         """

@@ -28,11 +28,12 @@ defmodule Penstock.Dashboard.Live.Rows do
         why: gate["why"] || "",
         used: used(gate["in_use"], gate["limit"]),
         waiting: if(gate["waiting"], do: Figure.count(gate["waiting"]), else: ""),
-        admitted: Figure.rate(gate["admitted_s"]),
+        # A ban admits nobody by itself.
+        admitted: if(gate["kind"] == "ban", do: "", else: Figure.rate(gate["admitted_s"])),
         refused: Figure.rate(gate["refused_s"])
       },
       order: %{
-        state: Map.fetch!(@urgency, gate["state"]),
+        state: {Map.fetch!(@urgency, gate["state"]), -(gate["refused_s"] || 0)},
         used: gate["used"] || @unknown,
         waiting: gate["waiting"] || @unknown,
         admitted: gate["admitted_s"] || @unknown,
