@@ -7,7 +7,7 @@ defmodule Penstock.View.Report do
   @moduledoc false
 
   alias Penstock.Options
-  alias Penstock.View.Snapshot
+  alias Penstock.View.{Snapshot, State}
 
   # The version of the form of a report. A change of the form, or of a snapshot, needs the next number.
   @contract 1
@@ -79,11 +79,11 @@ defmodule Penstock.View.Report do
   end
 
   defp keys(snapshot, n) do
-    for row <- Snapshot.keys(snapshot, n), do: %{row | key: Options.show(row.key)}
+    for row <- Snapshot.keys(snapshot, n), do: %{row | key: State.show_key(row.key)}
   end
 
   defp bans(snapshot, n) do
     for row <- Snapshot.bans(snapshot, n),
-        do: %{row | key: Options.show(row.key), reason: Options.show(row.reason)}
+        do: %{row | key: State.show_key(row.key), reason: Options.show(row.reason)}
   end
 end

@@ -54,9 +54,14 @@ export class Node {
     return node;
   }
 
-  async fill() {
-    this.#process.stdin.write("fill\n");
-    await this.#line(/^filled$/);
+  fill() {
+    return this.ask("fill", /^filled$/);
+  }
+
+  // Writes a line to the node, and waits for the answer.
+  async ask(line, answer) {
+    this.#process.stdin.write(`${line}\n`);
+    return await this.#line(answer);
   }
 
   // Ends the node as a crash would.
