@@ -30,6 +30,7 @@ defmodule Penstock.DocumentsTest do
           {"```elixir children\n{Penstock.Pool, name: MyApp.Wrong}\n```", 2, ":limit"},
           {"```elixir deps\n{:other, \"~> 1.0\"}\n```", 2, ":penstock"},
           {"```sh\nscript/test\nscript/missing\n```", 3, "there is no script/missing"},
+          {"```text README.md\nno part of it\n```", 2, "this is no part of README.md"},
           {"```yaml\nfiles: deps/penstock/priv/missing.yml\n```", 2, "there is no priv/missing.yml"}
         ] do
       file = Path.join(dir, "document.md")
@@ -45,6 +46,13 @@ defmodule Penstock.DocumentsTest do
       assert error.message =~ "#{file}:#{line}: this block fails: "
       assert error.message <> logged =~ reason
     end
+  end
+
+  @tag :tmp_dir
+  test "a picture that does not exist is named", %{tmp_dir: dir} do
+    file = Path.join(dir, "document.md")
+    File.write!(file, "![A chart](chart.png)\n\n```elixir\n1 = 1\n```")
+    assert_raise RuntimeError, ~r/document.md: there is no picture chart.png/, fn -> Documents.run(file) end
   end
 
   @tag :tmp_dir

@@ -21,19 +21,30 @@ defmodule Penstock.Documents do
     * `phoenix`, also before another word: the block needs Phoenix. It is run only if Phoenix is on
       the code path, where `PENSTOCK_EBIN` can put it, and else only parsed
 
+  A block of `text FILE` must be a part of that file. A picture of the document must exist. A port that
+  child specs name is replaced by any free one, since another program may have it.
+
   A block of `sh` may only name programs of this repository, or `mix`. A block of `yaml` may only name
   files of the package `deps/penstock` that there are.
   """
   @spec run(Path.t()) :: %{atom => pos_integer}
   def run(file) do
     Code.require_file(@helpers)
-    blocks = file |> File.read!() |> blocks(file)
+    text = File.read!(file)
+    pictures!(text, file)
+    blocks = blocks(text, file)
     if Enum.any?(blocks, &match?({:phoenix, _kind}, &1.kind)), do: start_phoenix()
     env = Code.env_for_eval(file: file, line: 1)
     {_module, _binding, env} = Code.eval_quoted_with_env(quote(do: import(MyApp.Documented)), [], env)
     # Calls by `apply/3`, because `MyApp.Documented` does not exist when this code is compiled.
     Enum.reduce(blocks, {apply(MyApp.Documented, :binding, []), env}, &check/2)
     Enum.frequencies_by(blocks, & &1.kind)
+  end
+
+  defp pictures!(text, file) do
+    for [_all, picture] <- Regex.scan(~r/!\[[^\]]*\]\(([^)]+)\)/, text),
+        not File.regular?(Path.expand(picture, Path.dirname(file))),
+        do: raise("#{file}: there is no picture #{picture}")
   end
 
   defp start_phoenix do
@@ -81,6 +92,7 @@ defmodule Penstock.Documents do
   defp kind("elixir deps", _code, _place), do: :deps
   defp kind("sh", _code, _place), do: :sh
   defp kind("yaml", _code, _place), do: :yaml
+  defp kind("text " <> source, _code, _place), do: {:text, source}
   defp kind(info, _code, place), do: raise("#{place}: do not know how to check a block of #{inspect(info)}")
 
   # Runs a block. Returns the context for the next one: its bindings, and its environment with
@@ -135,6 +147,15 @@ defmodule Penstock.Documents do
     context
   end
 
+  defp check(%{kind: {:text, source}} = block, context) do
+    at(block.line, context, fn ->
+      lines = source |> File.read!() |> String.split("\n") |> Enum.map_join("\n", &String.trim_trailing/1)
+      unless String.contains?(lines, block.code), do: raise("this is no part of #{source}")
+    end)
+
+    context
+  end
+
   defp check(%{kind: :yaml} = block, context) do
     at(block.line, context, fn ->
       for [_all, file] <- Regex.scan(~r{deps/penstock/(\S+)}, block.code),
@@ -158,10 +179,16 @@ defmodule Penstock.Documents do
   # would name the line.
   defp start(children) do
     trapped = Process.flag(:trap_exit, true)
-    started = children |> List.wrap() |> Supervisor.start_link(strategy: :one_for_one)
+    started = children |> List.wrap() |> Enum.map(&any_port/1) |> Supervisor.start_link(strategy: :one_for_one)
     Process.flag(:trap_exit, trapped)
     with {:error, reason} <- started, do: raise(Exception.format_exit(reason))
   end
+
+  defp any_port({module, [_ | _] = opts} = child) do
+    if Keyword.keyword?(opts) and is_integer(opts[:port]), do: {module, Keyword.put(opts, :port, 0)}, else: child
+  end
+
+  defp any_port(child), do: child
 
   # A chunk is one expression with its result. An empty line or the next prompt ends the chunk.
   defp chunk({"", _at}, chunk), do: {:cont, Enum.reverse(chunk), []}
