@@ -39,7 +39,8 @@ defmodule Penstock.Bench.Watched do
   # Runs in the process of the row, once for each side.
   defp shared(row) do
     with nil <- Process.get(__MODULE__) do
-      for n <- 1..@gates, do: {:ok, _} = Pool.start_link(name: :"b19_#{n}", limit: 1_000)
+      # The gates of the row before may still be closing.
+      for n <- 1..@gates, do: {:ok, _} = Pool.start_link(name: :"b19_#{row.id}_#{n}", limit: 1_000)
       work = row.ours.()
       Process.put(__MODULE__, work)
       work
