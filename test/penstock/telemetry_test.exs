@@ -13,6 +13,7 @@ defmodule Penstock.TelemetryTest do
   # | ten pollers at once                          | figures that one poller takes from another           |
   # | failures that reach the threshold at once    | a ban told twice or never                            |
   # | the application stopped and started          | figures that are told again                          |
+  # | a start of the application that fails        | what was told is forgotten                           |
   use Penstock.TelemetryCase
 
   import ExUnit.CaptureLog
@@ -495,6 +496,10 @@ defmodule Penstock.TelemetryTest do
       capture_log(fn ->
         :ok = Application.stop(:penstock)
         assert Telemetry.measure() == :ok
+        # A start that fails forgets nothing.
+        true = Process.register(self(), Penstock.Supervisor)
+        assert {:error, _reason} = Application.start(:penstock)
+        true = Process.unregister(Penstock.Supervisor)
         :ok = Application.start(:penstock)
       end)
 

@@ -15,19 +15,19 @@ defmodule Penstock.Telemetry.Baselines do
 
   # Creates the table. The process that starts the application calls this and owns the table, so
   # the table lives as long as the application. Gates live longer: `keep/0` has kept what was told of
-  # them.
+  # them. It stays kept, because this start may fail after this call, and the next one needs it then.
   @spec create() :: :ok
   def create do
     if :ets.whereis(__MODULE__) == :undefined do
       :ets.new(__MODULE__, [:named_table, :public, :set, write_concurrency: true])
       :ets.insert(__MODULE__, :persistent_term.get(__MODULE__, []))
-      :persistent_term.erase(__MODULE__)
     end
 
     :ok
   end
 
-  # Keeps the rows for the next start of the application, which calls this when it stops.
+  # Keeps the rows for the next start of the application, in place of those that were kept before.
+  # The application calls this when it stops.
   @spec keep() :: :ok
   def keep do
     :persistent_term.put(__MODULE__, :ets.tab2list(__MODULE__))
