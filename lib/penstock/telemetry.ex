@@ -101,8 +101,9 @@ defmodule Penstock.Telemetry do
   ## What it costs
 
   An event without a handler takes some 200 ns, and only what was slow or is rare has one. The
-  reporter sleeps for a second at a time. For each gate it needs some 5 µs in a second, and nothing
-  if no event has a handler.
+  reporter sleeps for a second at a time. If an event about gates has a handler, of those that are told
+  once a second, it then reads all gates. That takes some 5 µs for each gate, and some 50 ns more for
+  each holder of a pool: 10 ms for 200,000 holders. For other events it reads no gate.
   """
 
   alias Penstock.Telemetry.{Definitions, Emit, Usage}

@@ -8,6 +8,7 @@ defmodule Penstock.TelemetryTest do
   # | a gate that is closed and started again      | figures of the old gate in those of the new one      |
   # | an owner that crashes                        | figures that are told again                          |
   # | a handler that comes late, or for a time     | figures that are lost, or told twice                 |
+  # | handlers of other events only                | a walk along all holders for nothing                 |
   # | overdue holders, old, new and 10,000 of them | a holder told twice or never, a flood of events      |
   # | `:telemetry` absent, late, unloaded, stopped | a flush that fails, figures that are lost            |
   # | ten pollers at once                          | figures that one poller takes from another           |
@@ -191,6 +192,22 @@ defmodule Penstock.TelemetryTest do
       assert grown(pool) == %{flow: {0, 1}}
       hear([@refused])
       assert grown(pool) == %{flow: {0, 0}, full: 1}
+    end
+
+    test "of other events make no flush read the gates" do
+      pool = start_pool(limit: 1, held_longer_than: 60_000)
+      hear([[:penstock, :wait, :stop], [:penstock, :vm, :status], [:penstock, :vm, :pressure], @put])
+      flush()
+      # A flush that reads a gate keeps what it has told of it.
+      assert :ets.lookup(Baselines, pool) == []
+
+      for event <- [@flow, @dropped, @overdue, [:penstock, :pool, :usage]] do
+        id = hear([event])
+        flush()
+        assert [{^pool, _opening, _told, _mark}] = :ets.lookup(Baselines, pool)
+        deafen(id)
+        :ets.delete(Baselines, pool)
+      end
     end
 
     test "that raise are detached, and the others go on" do

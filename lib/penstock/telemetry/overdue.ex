@@ -24,6 +24,10 @@ defmodule Penstock.Telemetry.Overdue do
   @typedoc "The holders to tell, and the number of further ones."
   @type found :: {[{pid, pos_integer, non_neg_integer}], non_neg_integer}
 
+  # Returns whether a handler wants to hear of overdue holders.
+  @spec heard?(Emit.heard()) :: boolean
+  def heard?(heard), do: is_map_key(heard, @event)
+
   # Returns the new overdue holders of a pool, and the mark of this walk. Keeps the mark as it is if
   # no handler wants to hear of them.
   @spec find(Figures.t(), Emit.heard(), Baselines.mark()) :: {found, Baselines.mark()}
