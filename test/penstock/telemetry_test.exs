@@ -20,7 +20,7 @@ defmodule Penstock.TelemetryTest do
   import ExUnit.CaptureLog
 
   alias Penstock.{Ban, Gate, GatedChildren, KeyedPool, Native, RateLimiter, Telemetry, TelemetryStandIn}
-  alias Penstock.Telemetry.{Baselines, Pressure, Reporter}
+  alias Penstock.Telemetry.{Baselines, Figures, Pressure, Reporter}
 
   doctest Penstock.Telemetry
 
@@ -383,6 +383,20 @@ defmodule Penstock.TelemetryTest do
       assert length(polled) == 200
       assert [{[:penstock, :pool, :usage], %{in_use: 2, available: 1}, %{kind: :pool}}] = Enum.uniq(polled)
       assert [{@flow, %{admitted: 2, refused: 0}, _}, {[:penstock, :pool, :usage], _, _}] = flushed(pool)
+    end
+
+    test "begins at each gate in turn, so that each limiter has its keys counted at times" do
+      limiters = for _ <- 1..3, do: start_gate(RateLimiter, limit: 1, per: 1_000)
+
+      # The chance that one of 20 gates is never first is below 1 in 10^9.
+      firsts =
+        for _ <- 1..500 do
+          Process.delete(:first)
+          Figures.each(fn %{name: name} -> Process.get(:first) || Process.put(:first, name) end)
+          Process.get(:first)
+        end
+
+      assert limiters -- firsts == []
     end
 
     test "tells the use of the VM" do
