@@ -103,7 +103,8 @@ defmodule Penstock.Telemetry do
   An event without a handler takes some 200 ns, and only what was slow or is rare has one. The
   reporter sleeps for a second at a time. If an event about gates has a handler, of those that are told
   once a second, it then reads all gates. That takes some 5 µs for each gate, and some 50 ns more for
-  each holder of a pool: 10 ms for 200,000 holders. For other events it reads no gate.
+  each holder of a pool: 10 ms for 200,000 holders. A pool that has overdue holders takes as long again
+  if that event has a handler. For other events the reporter reads no gate.
   """
 
   alias Penstock.Telemetry.{Definitions, Emit, Usage}

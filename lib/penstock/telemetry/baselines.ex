@@ -9,7 +9,7 @@ defmodule Penstock.Telemetry.Baselines do
   @typedoc "The total of each figure that was told."
   @type told :: %{optional(term) => non_neg_integer}
   @typedoc "See `Penstock.Telemetry.Overdue`; nil if no holder was told."
-  @type mark :: {non_neg_integer, non_neg_integer} | nil
+  @type mark :: non_neg_integer | nil
 
   @changes {:changes}
 
