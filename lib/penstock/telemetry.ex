@@ -89,14 +89,16 @@ defmodule Penstock.Telemetry do
   To count the keys of a limiter, or the bans of a list, takes up to 1 ms for each 100,000. Once that
   has taken 20 ms for all of them, the rest lack `keys` and `bans` this time.
 
-  ## The pressure of the VM
+  ## What the reporter tells at once
 
   | event | when | measurements | metadata |
   |---|---|---|---|
-  | `[:penstock, :vm, :pressure]` | the pressure has changed | `count`: 1; `pressure`, as above | `from`, `to`: the names; `because` |
+  | `[:penstock, :vm, :pressure]` | the pressure of the VM has changed | `count`: 1; `pressure`, as above | `from`, `to`: the names; `because` |
+  | `[:penstock, :work, :kill]` | a process is killed past its `:max_runtime` | `count`: 1 | `pid` |
 
-  The reporter tells it at once. If handlers are too slow for that, at most 100 changes wait for them,
-  and further ones are not told. `from` is then not the `to` before.
+  At most 100 changes and 100 kills are told in a second, and further ones are not. If handlers are too
+  slow, as many wait for them. `from` is then not the `to` before. The event of a kill is for logs: it
+  has no gate, and `[:penstock, :work, :killed]` counts the kills of each gate.
 
   ## What it costs
 

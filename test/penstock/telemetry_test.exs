@@ -12,6 +12,7 @@ defmodule Penstock.TelemetryTest do
   # | overdue holders, old, new and 10,000 of them | a holder told twice or never, a flood of events      |
   # | `:telemetry` absent, late, unloaded, stopped | a flush that fails, figures that are lost            |
   # | ten pollers at once                          | figures that one poller takes from another           |
+  # | kills, and very many of them                 | a kill without an event, a flood of messages         |
   # | failures that reach the threshold at once    | a ban told twice or never                            |
   # | the application stopped and started          | figures that are told again                          |
   # | a start of the application that fails        | what was told is forgotten                           |
@@ -20,7 +21,7 @@ defmodule Penstock.TelemetryTest do
   import ExUnit.CaptureLog
 
   alias Penstock.{Ban, Gate, GatedChildren, KeyedPool, Native, RateLimiter, Telemetry, TelemetryStandIn}
-  alias Penstock.Telemetry.{Baselines, Figures, Pressure, Reporter}
+  alias Penstock.Telemetry.{Baselines, Figures, Kills, Pressure, Reporter}
 
   doctest Penstock.Telemetry
 
@@ -456,6 +457,47 @@ defmodule Penstock.TelemetryTest do
       assert Pressure.notice(0, 1, Penstock.NoSuchProcess) == :ok
       {:messages, messages} = Process.info(Process.whereis(Reporter), :messages)
       refute Enum.any?(messages, &match?({:pressure, _change}, &1))
+    end
+  end
+
+  describe "a kill" do
+    setup do
+      hear([[:penstock, :work, :kill]])
+      :ok
+    end
+
+    test "past a :max_runtime is told by the reporter, with the pid" do
+      :ok = :sys.resume(Reporter)
+      reporter = Process.whereis(Reporter)
+      keyed = start_gate(KeyedPool, limit: 1, max_keys: 1)
+
+      for {gate, opts} <- [{start_pool(limit: 1), []}, {Pool.new(limit: 1), []}, {keyed, [key: 1]}] do
+        never = fn -> receive do: (:never -> :ok) end
+        {:ok, {pid, monitor}} = Penstock.spawn_monitor(gate, never, [max_runtime: 1] ++ opts)
+        assert await_down(monitor) == :killed
+        assert_receive {:event, [:penstock, :work, :kill], %{count: 1}, %{pid: ^pid}, ^reporter}
+      end
+
+      :ok = :sys.suspend(reporter)
+      refute_received {:event, _, _, _, _}
+    end
+
+    test "is not told if too many wait for the reporter" do
+      flush()
+      pids = for _ <- 1..150, do: spawn(fn -> :ok end)
+      for some <- Enum.chunk_every(pids, 64), do: :ok = Kills.notice(some, Reporter)
+      # The count of the changes is another one.
+      :ok = Pressure.notice(0, 1, Reporter)
+      flush()
+      another = spawn(fn -> :ok end)
+      :ok = Kills.notice([another], Reporter)
+      :ok = :sys.resume(Reporter)
+      assert_receive {:event, _, _, %{pid: ^another}, _}
+      :ok = :sys.suspend(Reporter)
+      told = for _ <- 1..100, do: assert_received({:event, _, %{count: 1}, %{pid: _}, _})
+      assert Enum.map(told, &elem(&1, 3).pid) == Enum.take(pids, 100)
+      refute_received {:event, _, _, _, _}
+      assert Kills.notice(pids, Penstock.NoSuchProcess) == :ok
     end
   end
 

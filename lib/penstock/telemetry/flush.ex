@@ -9,7 +9,7 @@ defmodule Penstock.Telemetry.Flush do
   @spec run() :: :ok
   def run do
     heard = Emit.heard()
-    Baselines.forget_changes()
+    Baselines.forget_sent()
 
     # A call while the native module is deleted and loaded again could hang: see the sampler.
     if heard != %{} and :erlang.module_loaded(Native), do: tell(heard)
