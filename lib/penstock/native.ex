@@ -439,10 +439,12 @@ defmodule Penstock.Native do
 
   # Walks through the holders that have held permits for at least `at_least` ms. The first call of
   # a walk passes nil as `now`. Each call returns the time of that first call, and each later call
-  # passes that time as `now`. The list has `{pid, permits, held_ms}` of each holder.
-  @spec pool_holders(gate, instance, cursor, non_neg_integer | nil, non_neg_integer) ::
+  # passes that time as `now`. The list has `{pid, permits, held_ms}` of each holder. Unless
+  # `not_before` is nil, it lacks those that began to hold before that time.
+  @spec pool_holders(gate, instance, cursor, time, non_neg_integer, time) ::
           {next, non_neg_integer, [{pid, permits, non_neg_integer}]} | :badarg
-  def pool_holders(_gate, _instance, _cursor, _now, _at_least), do: missing()
+        when time: non_neg_integer | nil
+  def pool_holders(_gate, _instance, _cursor, _now, _at_least, _not_before), do: missing()
 
   # Returns the ms for which a process has held permits without a pause, in an open or a closed
   # pool of the name. `:not_held`: the process holds no bound permit.

@@ -161,6 +161,18 @@ defmodule Penstock.MetersTest do
         assert Enum.sum(later) == 1
       end
 
+      test "of a child that is dead when it gets its permits ends at once, and they come back by its exit" do
+        name = start(@kind)
+        dead = actor()
+        kill(dead)
+
+        for n <- 1..3 do
+          {:ok, ^dead} = Penstock.start_process(name, fn -> {:ok, dead} end, [permits: 2] ++ opts(@kind))
+          assert %{acquired: ^n, in_use: 0, released_by_exit: exits} = info(@kind, name)
+          assert {exits, holds(name)} == {2 * n, n}
+        end
+      end
+
       test "ends with the work of run/3, and of the child alone with that of spawn/3" do
         name = start(@kind)
         {:ok, :done} = Penstock.run(name, fn -> :done end, opts(@kind))

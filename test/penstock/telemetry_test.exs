@@ -8,17 +8,20 @@ defmodule Penstock.TelemetryTest do
   # | a gate that is closed and started again      | figures of the old gate in those of the new one      |
   # | an owner that crashes                        | figures that are told again                          |
   # | a handler that comes late, or for a time     | figures that are lost, or told twice                 |
+  # | handlers of other events only                | a walk along all holders for nothing                 |
   # | overdue holders, old, new and 10,000 of them | a holder told twice or never, a flood of events      |
   # | `:telemetry` absent, late, unloaded, stopped | a flush that fails, figures that are lost            |
   # | ten pollers at once                          | figures that one poller takes from another           |
+  # | kills, and very many of them                 | a kill without an event, a flood of messages         |
   # | failures that reach the threshold at once    | a ban told twice or never                            |
   # | the application stopped and started          | figures that are told again                          |
+  # | a start of the application that fails        | what was told is forgotten                           |
   use Penstock.TelemetryCase
 
   import ExUnit.CaptureLog
 
   alias Penstock.{Ban, Gate, GatedChildren, KeyedPool, Native, RateLimiter, Telemetry, TelemetryStandIn}
-  alias Penstock.Telemetry.{Baselines, Pressure, Reporter}
+  alias Penstock.Telemetry.{Baselines, Figures, Kills, Pressure, Reporter}
 
   doctest Penstock.Telemetry
 
@@ -190,6 +193,22 @@ defmodule Penstock.TelemetryTest do
       assert grown(pool) == %{flow: {0, 1}}
       hear([@refused])
       assert grown(pool) == %{flow: {0, 0}, full: 1}
+    end
+
+    test "of other events make no flush read the gates" do
+      pool = start_pool(limit: 1, held_longer_than: 60_000)
+      hear([[:penstock, :wait, :stop], [:penstock, :vm, :status], [:penstock, :vm, :pressure], @put])
+      flush()
+      # A flush that reads a gate keeps what it has told of it.
+      assert :ets.lookup(Baselines, pool) == []
+
+      for event <- [@flow, @dropped, @overdue, [:penstock, :pool, :usage]] do
+        id = hear([event])
+        flush()
+        assert [{^pool, _opening, _told, _mark}] = :ets.lookup(Baselines, pool)
+        deafen(id)
+        :ets.delete(Baselines, pool)
+      end
     end
 
     test "that raise are detached, and the others go on" do
@@ -367,6 +386,20 @@ defmodule Penstock.TelemetryTest do
       assert [{@flow, %{admitted: 2, refused: 0}, _}, {[:penstock, :pool, :usage], _, _}] = flushed(pool)
     end
 
+    test "begins at any gate, so that each limiter has its keys counted at times" do
+      limiters = for _ <- 1..3, do: start_gate(RateLimiter, limit: 1, per: 1_000)
+
+      # The chance that one of 20 gates is never first is below 1 in 10^9.
+      firsts =
+        for _ <- 1..500 do
+          Process.delete(:first)
+          Figures.each(fn %{name: name} -> Process.get(:first) || Process.put(:first, name) end)
+          Process.get(:first)
+        end
+
+      assert limiters -- firsts == []
+    end
+
     test "tells the use of the VM" do
       hear([[:penstock, :vm, :usage], [:penstock, :vm, :status]])
       assert Telemetry.measure() == :ok
@@ -424,6 +457,47 @@ defmodule Penstock.TelemetryTest do
       assert Pressure.notice(0, 1, Penstock.NoSuchProcess) == :ok
       {:messages, messages} = Process.info(Process.whereis(Reporter), :messages)
       refute Enum.any?(messages, &match?({:pressure, _change}, &1))
+    end
+  end
+
+  describe "a kill" do
+    setup do
+      hear([[:penstock, :work, :kill]])
+      :ok
+    end
+
+    test "past a :max_runtime is told by the reporter, with the pid" do
+      :ok = :sys.resume(Reporter)
+      reporter = Process.whereis(Reporter)
+      keyed = start_gate(KeyedPool, limit: 1, max_keys: 1)
+
+      for {gate, opts} <- [{start_pool(limit: 1), []}, {Pool.new(limit: 1), []}, {keyed, [key: 1]}] do
+        never = fn -> receive do: (:never -> :ok) end
+        {:ok, {pid, monitor}} = Penstock.spawn_monitor(gate, never, [max_runtime: 1] ++ opts)
+        assert await_down(monitor) == :killed
+        assert_receive {:event, [:penstock, :work, :kill], %{count: 1}, %{pid: ^pid}, ^reporter}
+      end
+
+      :ok = :sys.suspend(reporter)
+      refute_received {:event, _, _, _, _}
+    end
+
+    test "is not told if too many wait for the reporter" do
+      flush()
+      pids = for _ <- 1..150, do: spawn(fn -> :ok end)
+      for some <- Enum.chunk_every(pids, 64), do: :ok = Kills.notice(some, Reporter)
+      # The count of the changes is another one.
+      :ok = Pressure.notice(0, 1, Reporter)
+      flush()
+      another = spawn(fn -> :ok end)
+      :ok = Kills.notice([another], Reporter)
+      :ok = :sys.resume(Reporter)
+      assert_receive {:event, _, _, %{pid: ^another}, _}
+      :ok = :sys.suspend(Reporter)
+      told = for _ <- 1..100, do: assert_received({:event, _, %{count: 1}, %{pid: _}, _})
+      assert Enum.map(told, &elem(&1, 3).pid) == Enum.take(pids, 100)
+      refute_received {:event, _, _, _, _}
+      assert Kills.notice(pids, Penstock.NoSuchProcess) == :ok
     end
   end
 
@@ -495,6 +569,10 @@ defmodule Penstock.TelemetryTest do
       capture_log(fn ->
         :ok = Application.stop(:penstock)
         assert Telemetry.measure() == :ok
+        # A start that fails forgets nothing.
+        true = Process.register(self(), Penstock.Supervisor)
+        assert {:error, _reason} = Application.start(:penstock)
+        true = Process.unregister(Penstock.Supervisor)
         :ok = Application.start(:penstock)
       end)
 

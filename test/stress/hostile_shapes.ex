@@ -59,7 +59,7 @@ defmodule Penstock.Stress.HostileShapes do
   defp native(:pool_new, 1), do: [pool_settings()]
   defp native(:pool_park, 4), do: [make(:pool), Enum.random([:manual, :bound]), 1 + make(:small), make_ref()]
   defp native(:pool_transfer, 3), do: [make(:pool), make(:pid), 1]
-  defp native(:pool_holders, 3), do: [make(:pool), :ok, make(:small)]
+  defp native(:pool_holders, 6), do: [make(:pool), :ok, make(:small), nil, make(:small), nil]
   defp native(:pool_drain, 2), do: [make(:pool), make_ref()]
   defp native(:pool_update, 3), do: [make(:pool), 1 + make(:small), make(:small)]
   defp native(:spawn_offer, 3), do: [make(:pool), :ok, 1]

@@ -1,7 +1,7 @@
 defmodule Penstock.Node.Reaper do
   # A single process of the node, which the application supervises. It kills processes that run
-  # longer than their `:max_runtime`. It also ends the waits of `Penstock.Pool.acquire_async/2`
-  # whose `:timeout` is over.
+  # longer than their `:max_runtime`, and tells the reporter of telemetry. It also ends the waits of
+  # `Penstock.Pool.acquire_async/2` whose `:timeout` is over.
   #
   # The native side keeps the deadlines, and the reaper keeps only a timer. So a killed reaper
   # loses nothing: the native side reports each overdue process that is still alive to the next
@@ -12,6 +12,7 @@ defmodule Penstock.Node.Reaper do
 
   alias Penstock.Native
   alias Penstock.Node.Start
+  alias Penstock.Telemetry.{Kills, Reporter}
 
   # The ms from the start of one check to the start of the next. A process must be killed at most
   # 100 ms late. The other 80 ms are for the delay of a check in a busy VM.
@@ -30,6 +31,8 @@ defmodule Penstock.Node.Reaper do
     # The priority is high, because a check must run in time when all schedulers are busy. A check
     # is short, so other processes hardly wait.
     Process.flag(:priority, :high)
+    # It is loaded now, because a check must not wait for the code server.
+    {:module, Kills} = Code.ensure_loaded(Kills)
     :ok = Native.reaper_register()
     {:ok, nil, {:continue, :check}}
   end
@@ -69,6 +72,7 @@ defmodule Penstock.Node.Reaper do
 
       due ->
         Enum.each(due, &Process.exit(&1, :kill))
+        Kills.notice(due, Reporter)
         kill_overdue()
     end
   end

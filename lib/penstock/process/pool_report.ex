@@ -85,7 +85,7 @@ defmodule Penstock.Process.PoolReport do
   end
 
   defp longest(ref, instance, position, now, at_least, found, count) do
-    {next, now, page} = Native.pool_holders(ref, instance, position, now, at_least)
+    {next, now, page} = Native.pool_holders(ref, instance, position, now, at_least, nil)
     longest(ref, instance, next, now, at_least, page ++ found, count + length(page))
   end
 

@@ -3,31 +3,35 @@ defmodule Penstock.Telemetry.Baselines do
   # figure is told twice.
   #
   # A row of the ETS table is `{name, opening, told, mark}`: the totals that were told, and how far the
-  # overdue holders were told. One more row counts the changes of pressure since the last flush.
+  # overdue holders were told. A row `{{:sent, what}, n}` counts what other processes have sent to the
+  # reporter since the last flush.
   @moduledoc false
 
   @typedoc "The total of each figure that was told."
   @type told :: %{optional(term) => non_neg_integer}
   @typedoc "See `Penstock.Telemetry.Overdue`; nil if no holder was told."
-  @type mark :: {non_neg_integer, non_neg_integer} | nil
+  @type mark :: non_neg_integer | nil
 
-  @changes {:changes}
+  @typedoc "Changes of the pressure, or killed processes."
+  @type sent :: :changes | :kills
+
+  @nothing_sent [{{:sent, :changes}, 0}, {{:sent, :kills}, 0}]
 
   # Creates the table. The process that starts the application calls this and owns the table, so
   # the table lives as long as the application. Gates live longer: `keep/0` has kept what was told of
-  # them.
+  # them. It stays kept, because this start may fail after this call, and the next one needs it then.
   @spec create() :: :ok
   def create do
     if :ets.whereis(__MODULE__) == :undefined do
       :ets.new(__MODULE__, [:named_table, :public, :set, write_concurrency: true])
       :ets.insert(__MODULE__, :persistent_term.get(__MODULE__, []))
-      :persistent_term.erase(__MODULE__)
     end
 
     :ok
   end
 
-  # Keeps the rows for the next start of the application, which calls this when it stops.
+  # Keeps the rows for the next start of the application, in place of those that were kept before.
+  # The application calls this when it stops.
   @spec keep() :: :ok
   def keep do
     :persistent_term.put(__MODULE__, :ets.tab2list(__MODULE__))
@@ -50,8 +54,7 @@ defmodule Penstock.Telemetry.Baselines do
   # Deletes the rows of all gates but these.
   @spec prune([atom]) :: :ok
   def prune(names) do
-    # One more row is that of the changes.
-    if :ets.info(__MODULE__, :size) > length(names) + 1 do
+    if :ets.info(__MODULE__, :size) > length(names) + length(@nothing_sent) do
       open = MapSet.new(names)
       for [name] <- :ets.match(__MODULE__, {:"$1", :_, :_, :_}), name not in open, do: :ets.delete(__MODULE__, name)
     end
@@ -59,10 +62,10 @@ defmodule Penstock.Telemetry.Baselines do
     :ok
   end
 
-  # Counts one more change of pressure since the last call of `forget_changes/0`.
-  @spec count_change() :: pos_integer
-  def count_change, do: :ets.update_counter(__MODULE__, @changes, 1, {@changes, 0})
+  # Counts `n` more since the last call of `forget_sent/0`. Returns their number since then.
+  @spec count_sent(sent, pos_integer) :: pos_integer
+  def count_sent(what, n), do: :ets.update_counter(__MODULE__, {:sent, what}, n, {{:sent, what}, 0})
 
-  @spec forget_changes() :: true
-  def forget_changes, do: :ets.insert(__MODULE__, {@changes, 0})
+  @spec forget_sent() :: true
+  def forget_sent, do: :ets.insert(__MODULE__, @nothing_sent)
 end

@@ -26,11 +26,13 @@ defmodule Penstock.Telemetry.Figures do
 
   # Calls `tell` with the figures of each open gate. Returns the names of the gates.
   #
-  # Begins at another gate each time, so that over time the keys of each limiter are counted.
+  # Begins at any gate, so that over time the keys of each limiter are counted. Neither the time nor a
+  # count would choose the gate as well: a poller that calls at a certain interval, or each time after
+  # certain calls of others, could always meet the same one. The seed of `:rand` is the caller's own.
   @spec each((t -> term)) :: [atom]
   def each(tell) do
     names = Names.open()
-    {later, first} = Enum.split(names, rem(System.system_time(:second), max(length(names), 1)))
+    {later, first} = Enum.split(names, :erlang.phash2(make_ref(), max(length(names), 1)))
     Enum.reduce(first ++ later, 0, &told(&1, &2, tell))
     names
   end

@@ -4,12 +4,12 @@ defmodule Penstock.Telemetry.Flush do
   @moduledoc false
 
   alias Penstock.Native
-  alias Penstock.Telemetry.{Baselines, Emit, Figures, Flow, Usage}
+  alias Penstock.Telemetry.{Baselines, Emit, Figures, Flow, Overdue, Usage}
 
   @spec run() :: :ok
   def run do
     heard = Emit.heard()
-    Baselines.forget_changes()
+    Baselines.forget_sent()
 
     # A call while the native module is deleted and loaded again could hang: see the sampler.
     if heard != %{} and :erlang.module_loaded(Native), do: tell(heard)
@@ -18,8 +18,14 @@ defmodule Penstock.Telemetry.Flush do
 
   defp tell(heard) do
     events = Flow.events(heard)
+    if events != %{} or Overdue.heard?(heard) or Usage.gates?(heard), do: tell_gates(events, heard)
+    Usage.vm(heard)
+  end
+
+  # To read a pool is to look at each of its holders, so no gate is read for other events, such as that
+  # of a wait.
+  defp tell_gates(events, heard) do
     names = Figures.each(fn figures -> {Flow.tell(figures, events, heard), Usage.gate(figures, heard)} end)
     Baselines.prune(names)
-    Usage.vm(heard)
   end
 end

@@ -26,7 +26,7 @@ defmodule Penstock.Telemetry.Pressure do
   end
 
   defp room? do
-    Baselines.count_change() <= @most
+    Baselines.count_sent(:changes, 1) <= @most
   rescue
     # The application is not running.
     ArgumentError -> false

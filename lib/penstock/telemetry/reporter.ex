@@ -1,6 +1,7 @@
 defmodule Penstock.Telemetry.Reporter do
   # A single process of the node, which the application supervises. Once a second it tells `:telemetry`
-  # what the gates have counted. It also tells the changes of pressure that the sampler notices.
+  # what the gates have counted. It also tells the changes of pressure that the sampler notices, and the
+  # kills of the reaper.
   #
   # Handlers run in this process, so a slow handler delays only this process. A table outlives the
   # reporter, and says what has been told. So a killed reporter tells nothing twice.
@@ -8,7 +9,7 @@ defmodule Penstock.Telemetry.Reporter do
   use GenServer
 
   alias Penstock.Node.Start
-  alias Penstock.Telemetry.{Flush, Pressure}
+  alias Penstock.Telemetry.{Flush, Kills, Pressure}
   alias Penstock.VM.Beat
 
   @interval_ms 1_000
@@ -30,6 +31,11 @@ defmodule Penstock.Telemetry.Reporter do
 
   def handle_info({:pressure, change}, timer) do
     Pressure.tell(change)
+    {:noreply, timer}
+  end
+
+  def handle_info({:killed, pids}, timer) do
+    Kills.tell(pids)
     {:noreply, timer}
   end
 

@@ -18,9 +18,13 @@ defmodule Penstock.Telemetry.Usage do
   # Tells the usage of all gates and of the VM.
   @spec measure(Emit.heard()) :: :ok
   def measure(heard) do
-    if Enum.any?(@gates, fn {_kind, event} -> heard[event] end), do: Figures.each(&gate(&1, heard))
+    if gates?(heard), do: Figures.each(&gate(&1, heard))
     vm(heard)
   end
+
+  # Returns whether a handler wants to hear of the usage of gates.
+  @spec gates?(Emit.heard()) :: boolean
+  def gates?(heard), do: Enum.any?(@gates, fn {_kind, event} -> is_map_key(heard, event) end)
 
   @spec gate(Figures.t(), Emit.heard()) :: :ok
   def gate(%{kind: kind, name: name, usage: usage}, heard) do

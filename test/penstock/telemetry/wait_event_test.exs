@@ -339,9 +339,28 @@ defmodule Penstock.Telemetry.WaitEventTest do
     end
 
     test "that is halted while it waits tells nothing" do
-      pool = start_pool(limit: 1)
-      assert [ok: 1] = Penstock.Task.async_stream(pool, 1..5, & &1, max_concurrency: 1) |> Enum.take(1)
+      pool = start_pool(limit: 2)
+      test = self()
+      holder = holder(pool)
+
+      element = fn n ->
+        send(test, {:runs, n, self()})
+        receive do: (:go -> n)
+      end
+
+      stream = Penstock.Task.async_stream(pool, 1..5, element, max_concurrency: 2)
+      consumer = Task.async(fn -> Enum.take(stream, 1) end)
+      assert_receive {:runs, 1, task}
+      await_waiting(pool, 1)
+      await_parked(consumer.pid)
+      # The permit of the first task is now above the limit, so the second element never gets it.
+      :ok = Pool.update(pool, limit: 1)
+      send(task, :go)
+      assert Task.await(consumer) == [ok: 1]
+      assert Pool.info(pool).waiting == 0
       assert results(pool) == []
+      refute_received {:runs, 2, _task}
+      kill(holder)
     end
   end
 

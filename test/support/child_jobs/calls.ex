@@ -95,7 +95,7 @@ defmodule Penstock.ChildJobs.Calls do
       pool_held: [gate: gate, instance: instance],
       pool_report: [gate: gate, instance: instance, position: 0],
       work_ms: [gate: gate, pid: self()],
-      pool_holders: [gate: gate, instance: instance, position: 0, now: nil, age: 0],
+      pool_holders: [gate: gate, instance: instance, position: 0, now: nil, age: 0, not_before: nil],
       janitor_register: [],
       janitor_serve: [],
       deadline_set: [gate: gate, offer: 1, ms: 1_000_000],
@@ -266,7 +266,10 @@ defmodule Penstock.ChildJobs.Calls do
   defp bad(:gate), do: Garbage.terms()
   defp bad(:kind), do: Garbage.terms()
   defp bad(:age), do: Enum.reject(Garbage.terms(), &(&1 in 0..0xFFFFFFFF))
-  defp bad(:now), do: Enum.reject(Garbage.terms(), &(&1 in 0..0xFFFFFFFF or &1 == nil))
+
+  defp bad(kind) when kind in [:now, :not_before],
+    do: Enum.reject(Garbage.terms(), &(&1 in 0..0xFFFFFFFF or &1 == nil))
+
   defp bad(:instance), do: Enum.reject(Garbage.terms(), &(&1 in [0, 1]))
   defp bad(:token), do: Garbage.terms()
   defp bad(:offer), do: [{1, 1}, {:ok, 1}, {0, 1}, {2, 1}, {1, 1.0}, {:ok, -1}, {1, 1, 1} | Garbage.terms()]

@@ -29,6 +29,12 @@ impl HolderInfo {
     pub fn held_ms(&self, now_ms: u32) -> u32 {
         elapsed_ms(self.since_ms, now_ms)
     }
+
+    /// Returns `true` if the process began to hold before a time of the host's clock, which wraps.
+    /// Of two times that are less than 24 days apart, one is before the other.
+    pub(crate) fn began_before(&self, time_ms: u32) -> bool {
+        self.since_ms.wrapping_sub(time_ms) > u32::MAX / 2
+    }
 }
 
 /// Returns the ms from one reading of the host's clock to another. The clock wraps after 49 days.

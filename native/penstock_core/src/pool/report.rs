@@ -74,15 +74,19 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Returns the holders as [`Pool::holders`] does, but only those that have held permits for
-    /// at least `at_least` ms at the time `now_ms` of the host's coarse clock.
+    /// at least `at_least` ms at the time `now_ms` of the host's coarse clock. With `not_before`,
+    /// the holders that began to hold before that time of the clock are left out too.
     pub fn holders_since(
         &self,
         from: Cursor,
         most: usize,
         now_ms: u32,
         at_least: u32,
+        not_before: Option<u32>,
     ) -> (Vec<HolderInfo>, Option<Cursor>) {
-        self.table.holders(from, most, |holding| holding.held_ms(now_ms) >= at_least)
+        self.table.holders(from, most, |holding| {
+            holding.held_ms(now_ms) >= at_least && not_before.is_none_or(|time| !holding.began_before(time))
+        })
     }
 
     /// Returns the figures of the pool for its metrics. Holds and waits are counted only if the pool

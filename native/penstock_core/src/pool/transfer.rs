@@ -22,7 +22,7 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Transfers `n` bound permits of the calling process to `to`, a process that it has started
-    /// to do the work.
+    /// to do the work. If that process is dead, the permits count as released by its exit.
     pub fn entrust(&self, host: &H, me: Pid, to: Pid, n: u32) -> Result<(), TransferError> {
         self.transfer_as(host, me, to, n, Kind::Bound)
     }
@@ -40,7 +40,11 @@ impl<H: PoolHost> Pool<H> {
         }
         // Until the credit, the permits are in no entry. They cannot be lost, because no process
         // is killed inside a call.
-        let placed = if host.alive(to) {
+        //
+        // A child gets entrusted permits even if it is dead already. Its reap frees them, and counts
+        // a hold and an exit. So these counts do not depend on when the child died, as for a child
+        // that the spawner hands permits over to.
+        let placed = if kind == Kind::Bound || host.alive(to) {
             self.credit_other(host, to, n, kind)
         } else {
             if self.state.give(u64::from(n)).flagged() {

@@ -92,6 +92,7 @@ fn permits_entrusted_to_a_dead_child_are_free_again() {
     child.die();
     assert_eq!(supervisor.entrust(&child, 1), Err(TransferError::Gone));
     assert_eq!(supervisor.entrust(&child, 1), Err(TransferError::NotHeld));
+    assert_eq!(stage.report().released_by_exit, 1, "as if the child had died after the call");
     stage.at_rest(&[]);
 }
 

@@ -1,6 +1,6 @@
 //! The table of many processes, and the totals of a pool.
 
-use penstock_core::{Cancelled, Cursor, HolderInfo, Pid, Refusal, Report, SHARD_COUNT, UNLIMITED};
+use penstock_core::{Cancelled, Cursor, HolderInfo, Host, Pid, Refusal, Report, SHARD_COUNT, UNLIMITED};
 
 use crate::processes;
 use crate::support::{Process, Stage, limit};
@@ -122,6 +122,30 @@ fn the_time_that_permits_were_held_does_not_wrap() {
     assert_eq!(holding(1_000).held_ms(1_250), 250);
     assert_eq!(holding(u32::MAX - 9).held_ms(40), 50, "the clock has wrapped");
     assert_eq!(holding(1_250).held_ms(1_240), 0, "the clock was read before the permits were acquired");
+}
+
+#[test]
+fn holders_are_found_by_when_they_began_although_the_clock_wraps() {
+    let (stage, all) = Stage::with_processes::<5>(limit(5));
+    stage.host.advance(u32::MAX - 25 - stage.host.now_ms());
+    for process in &all {
+        process.hold(1);
+        stage.host.advance(10);
+    }
+    let now = stage.host.now_ms();
+    assert_eq!(now, 24, "the third of them began just before the wrap");
+    // The ages are 50, 40, 30, 20 and 10.
+    let found = |at_least, not_before| {
+        let (found, rest) = stage.pool.holders_since(Cursor::default(), 1_000_000, now, at_least, not_before);
+        assert_eq!(rest, None);
+        let mut ages: Vec<_> = found.iter().map(|holder| holder.held_ms(now)).collect();
+        ages.sort_unstable();
+        ages
+    };
+    assert_eq!(found(20, None), [20, 30, 40, 50]);
+    for (age, expected) in [(50, vec![20, 30, 40, 50]), (40, vec![20, 30, 40]), (39, vec![20, 30]), (0, vec![])] {
+        assert_eq!(found(20, Some(now.wrapping_sub(age))), expected, "began at most {age} ms ago");
+    }
 }
 
 #[test]

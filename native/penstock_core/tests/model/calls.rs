@@ -205,7 +205,12 @@ impl Pair {
         }
         let expected = if !debited {
             Err(TransferError::NotHeld)
-        } else if process != to && matches!(self.doing[to], Doing::Dying | Doing::Gone) {
+        } else if kind == Kind::Manual && process != to && matches!(self.doing[to], Doing::Dying | Doing::Gone) {
+            Err(TransferError::Gone)
+        } else if self.doing[to] == Doing::Gone {
+            // The child holds entrusted permits until its reap, which follows at once.
+            self.model.credit(receiver, n, kind);
+            self.model.reap(receiver);
             Err(TransferError::Gone)
         } else {
             let since_ms = self.model.held(pid).since_ms;

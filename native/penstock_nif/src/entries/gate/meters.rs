@@ -28,6 +28,17 @@ fn meters(beam: &Beam, [name]: [Term; 1]) -> Term {
 fn figures(beam: &Beam, named: Named<'_, Beam>, opening: u64) -> Term {
     let number = |n: u64| beam.env.make_u64(n);
     let opening = (atoms::opening(), number(opening));
+    // The figures that pools and keyed pools have in common.
+    let of_permits = |hold: &Histogram, wait: &Histogram, refused: Term, overdrawn: u64, killed: u64| {
+        beam.env.map([
+            opening,
+            (atoms::hold(), histogram(beam, hold)),
+            (atoms::wait(), histogram(beam, wait)),
+            (atoms::refused(), refused),
+            (atoms::overdrawn(), number(overdrawn)),
+            (atoms::killed(), number(killed)),
+        ])
+    };
     if let Some((pool, _)) = named.pool() {
         let PoolMeters { hold, wait, refused, overdrawn, killed } = pool.meters(beam);
         let refused = beam.env.map([
@@ -35,14 +46,7 @@ fn figures(beam: &Beam, named: Named<'_, Beam>, opening: u64) -> Term {
             (atoms::queue_full(), number(refused.queue_full)),
             (atoms::closed(), number(refused.closed)),
         ]);
-        beam.env.map([
-            opening,
-            (atoms::hold(), histogram(beam, &hold)),
-            (atoms::wait(), histogram(beam, &wait)),
-            (atoms::refused(), refused),
-            (atoms::overdrawn(), number(overdrawn)),
-            (atoms::killed(), number(killed)),
-        ])
+        of_permits(&hold, &wait, refused, overdrawn, killed)
     } else if let Some((pool, ..)) = named.keyed() {
         let KeyedMeters { hold, wait, refused, overdrawn, killed } = pool.meters(beam);
         let refused = beam.env.map([
@@ -51,14 +55,7 @@ fn figures(beam: &Beam, named: Named<'_, Beam>, opening: u64) -> Term {
             (atoms::queue_full(), number(refused.queue_full)),
             (atoms::closed(), number(refused.closed)),
         ]);
-        beam.env.map([
-            opening,
-            (atoms::hold(), histogram(beam, &hold)),
-            (atoms::wait(), histogram(beam, &wait)),
-            (atoms::refused(), refused),
-            (atoms::overdrawn(), number(overdrawn)),
-            (atoms::killed(), number(killed)),
-        ])
+        of_permits(&hold, &wait, refused, overdrawn, killed)
     } else if let Some((ban, _)) = named.bans() {
         beam.env.map([opening, (atoms::banned(), number(ban.put()))])
     } else {

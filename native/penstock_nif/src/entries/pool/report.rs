@@ -12,7 +12,7 @@ entries! {
     pool_info/1 => info,
     pool_held/2 => held,
     pool_report/3 => report,
-    pool_holders/5 => holders,
+    pool_holders/6 => holders,
 }
 
 /// The number of cache lines that one call of `pool_report` reads. That takes some 50 µs. The
@@ -82,12 +82,17 @@ fn report(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
 
 /// Returns holders that had held permits for at least `at_least` ms at the time `now`. For the
 /// first call of a walk the caller passes nil as `now`. That call reads the time and returns it,
-/// and the caller passes it to each later call.
-fn holders(beam: &Beam, [gate, instance, from, now, at_least]: [Term; 5]) -> Term {
+/// and the caller passes it to each later call. Unless `not_before` is nil, the call leaves out the
+/// holders that began to hold before that time.
+fn holders(beam: &Beam, [gate, instance, from, now, at_least, not_before]: [Term; 6]) -> Term {
     let Some((pool, from)) = walk(beam, gate, instance, from) else { return atoms::badarg() };
     let now = if now == atoms::nil() { Some(beam.now_ms()) } else { beam.env.uint(now) };
     let (Some(now), Some(at_least)) = (now, beam.env.uint(at_least)) else { return atoms::badarg() };
-    let (found, next) = pool.holders_since(from, HOLDER_LINES, now, at_least);
+    let not_before = (not_before != atoms::nil()).then(|| beam.env.uint(not_before));
+    if not_before == Some(None) {
+        return atoms::badarg();
+    }
+    let (found, next) = pool.holders_since(from, HOLDER_LINES, now, at_least, not_before.flatten());
     let found: Vec<Term> = found
         .into_iter()
         .map(|holding| {
