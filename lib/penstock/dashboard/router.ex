@@ -27,6 +27,10 @@ defmodule Penstock.Dashboard.Router do
   # A number with more digits is no time.
   @most_digits 16
 
+  # Returns the longest time, in ms, for which the answer to a request traces.
+  @spec longest_trace_ms() :: pos_integer
+  def longest_trace_ms, do: @trace_ms.last
+
   @spec answer(Request.t(), context) :: Response.t()
   def answer(%{method: method}, _context) when method not in @methods,
     do: Response.error(405, "the dashboard is for reading: GET or HEAD", [{"allow", Enum.join(@methods, ", ")}])

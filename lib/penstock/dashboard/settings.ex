@@ -26,7 +26,8 @@ defmodule Penstock.Dashboard.Settings do
     * `requests` - requests that read gates at once
     * `idle_ms` - until the first line of a request; `head_ms` - from there to the end of its headers
     * `send_ms` - for one response; `linger_ms` - for what the client still sends after the last one
-    * `turns` - requests of one connection; `connection_ms` - until a connection is killed
+    * `turns` - requests of one connection; `keep_ms` - the age from which it gets no further
+      request; `connection_ms` - until it is killed
     * `line_bytes`, `head_bytes`, `headers` - the size of one line, of all lines, and their number
     * `retry_ms` - between attempts to listen again, after the process that listened was killed
   """
@@ -34,8 +35,10 @@ defmodule Penstock.Dashboard.Settings do
 
   # The cookies of all applications at localhost come in one line, hence the size of a line.
   #
-  # A page asks once a second. So a connection serves it for about 50 s before the browser opens
-  # the next one.
+  # A page asks once a second. So a connection serves it for about `keep_ms`, before the browser
+  # opens the next one. A connection that may still get a request at `keep_ms` has the time for all
+  # of it before it is killed: `idle_ms`, `head_ms`, the 10 s that a trace of spawners takes,
+  # `send_ms` and `linger_ms`.
   @bounds %{
     connections: 64,
     per_peer: 16,
@@ -45,6 +48,7 @@ defmodule Penstock.Dashboard.Settings do
     send_ms: 5_000,
     linger_ms: 500,
     turns: 100,
+    keep_ms: 25_000,
     connection_ms: 60_000,
     line_bytes: 16_384,
     head_bytes: 32_768,

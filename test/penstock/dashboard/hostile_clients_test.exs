@@ -111,6 +111,24 @@ defmodule Penstock.Dashboard.HostileClientsTest do
 
   describe "a slow client" do
     setup do
+  test "a connection ends at its age, in order, and says so before" do
+    keep_ms = 200
+    {dashboard, port} = start_dashboard(bounds: [keep_ms: keep_ms, turns: 1_000_000])
+    started = System.monotonic_time(:millisecond)
+    socket = HTTPClient.connect!(port)
+    [connection] = eventually(fn -> with [] <- Task.Supervisor.children(child(dashboard, :connections)), do: nil end)
+    ref = Process.monitor(connection)
+    assert ask_until_close(socket) == :close
+    assert System.monotonic_time(:millisecond) - started >= keep_ms
+    assert receive_all(socket) == ""
+    assert await_down(ref) in [:normal, :noproc]
+  end
+
+  defp ask_until_close(socket) do
+    {:ok, {200, headers, _body}} = HTTPClient.request(socket, "/holder?pid=<0.1.0>")
+    if {"connection", "close"} in headers, do: :close, else: ask_until_close(socket)
+  end
+
       {dashboard, port} = start_dashboard(bounds: @fast)
       %{port: port, pool: context(dashboard).connections}
     end
