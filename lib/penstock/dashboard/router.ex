@@ -115,7 +115,9 @@ defmodule Penstock.Dashboard.Router do
     end
   end
 
-  defp spawner(row) do
+  @doc false
+  @spec spawner(map) :: %{String.t() => term}
+  def spawner(row) do
     %{
       "mfa" => mfa(row.mfa),
       "by" => mfa(row.by),
@@ -125,7 +127,10 @@ defmodule Penstock.Dashboard.Router do
     }
   end
 
-  defp mfa({module, function, arity}), do: Exception.format_mfa(module, function, arity)
+  # A process can be created with arguments that name no function, and then crashes.
+  defp mfa({module, function, arity}) when is_atom(module) and is_atom(function) and is_integer(arity),
+    do: Exception.format_mfa(module, function, arity)
+
   defp mfa(nil), do: nil
   defp mfa(other), do: Penstock.Options.show(other)
 
