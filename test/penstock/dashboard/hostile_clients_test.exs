@@ -60,6 +60,8 @@ defmodule Penstock.Dashboard.HostileClientsTest do
             {"GET /x HTTP/1.1\r\nhost: localhost\r\nx: #{too_long}\r\n\r\n", nil},
             {"GET /x HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n", 404},
             {"POST /x HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n", 405},
+            {"GET /x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nContent-Length: 5\r\n\r\nGET /", 400},
+            {"GET /x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nGET /", 400},
             {"POST /x HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 405}
           ] do
         assert {bytes, status(send_raw(port, bytes))} == {bytes, expected}
@@ -109,8 +111,6 @@ defmodule Penstock.Dashboard.HostileClientsTest do
     assert receive_all(socket) == ""
   end
 
-  describe "a slow client" do
-    setup do
   test "a connection ends at its age, in order, and says so before" do
     keep_ms = 200
     {dashboard, port} = start_dashboard(bounds: [keep_ms: keep_ms, turns: 1_000_000])
@@ -129,6 +129,8 @@ defmodule Penstock.Dashboard.HostileClientsTest do
     if {"connection", "close"} in headers, do: :close, else: ask_until_close(socket)
   end
 
+  describe "a slow client" do
+    setup do
       {dashboard, port} = start_dashboard(bounds: @fast)
       %{port: port, pool: context(dashboard).connections}
     end
