@@ -44,7 +44,7 @@ defmodule Penstock.Admission.BanReportTest do
     {_reader, ref} = read.(fn -> BanReport.last(ban, 20) end)
     assert await_down(ref) == :normal
     assert_received {:read, last}
-    assert Enum.map(last, & &1.until_ms) == Enum.to_list(20_000..19_981)
+    assert Enum.map(last, & &1.until_ms) == Enum.to_list(20_000..19_981//-1)
     {_reader, ref} = read.(fn -> length(BanReport.all(ban)) end)
     assert await_down(ref) == :killed
   end
