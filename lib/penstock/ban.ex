@@ -73,7 +73,7 @@ defmodule Penstock.Ban do
   """
 
   alias Penstock.{Native, Options}
-  alias Penstock.Admission.{KeySize, Resolver}
+  alias Penstock.Admission.{BanReport, KeySize, Resolver}
   alias Penstock.Node.{MemoryGuard, Owner}
   alias Penstock.Options.Weight
   alias Penstock.Telemetry.BanEvent
@@ -362,27 +362,8 @@ defmodule Penstock.Ban do
   """
   @spec list(ban) :: [%{key: term, until_ms: pos_integer | :infinity, reason: term, level: non_neg_integer}]
   def list(ban) do
-    listed =
-      for {key, until_ms, reason, level} <- listed(ban, 0) do
-        %{key: kept(key), until_ms: until_ms, reason: :erlang.binary_to_term(reason), level: level}
-      end
-
-    # In the order of terms the atom `:infinity` is greater than any number, so bans without end
-    # come first.
-    Enum.sort_by(listed, & &1.until_ms, :desc)
+    with :no_ban <- BanReport.all(ban), do: no_ban!(ban)
   end
-
-  # Reads the list in several native calls, each of bounded length.
-  defp listed(ban, from) do
-    case Native.ban_list(ban, from) do
-      {:done, found} -> found
-      {next, found} -> found ++ listed(ban, next)
-      :no_ban -> no_ban!(ban)
-    end
-  end
-
-  defp kept(hash) when is_integer(hash), do: {:hash, hash}
-  defp kept(external), do: :erlang.binary_to_term(external)
 
   @doc """
   Returns the options and the totals of a ban list.

@@ -7,8 +7,8 @@ defmodule Penstock.Dashboard do
       ]
 
   Open `http://localhost:4141`. It has live curves of the last ten minutes, why each gate refuses,
-  the processes that hold permits for longest, the keys that hold most, and recent bans. It only
-  reads.
+  the processes that hold permits for longest, the keys that hold most, and the bans that end
+  last. It only reads.
 
   | path | what it has |
   |---|---|
@@ -27,7 +27,10 @@ defmodule Penstock.Dashboard do
 
   With `:token`, it can listen at any address:
 
-      {Penstock.Dashboard, ip: {0, 0, 0, 0}, token: System.fetch_env!("DASHBOARD_TOKEN")}
+      {Penstock.Dashboard, ip: {0, 0, 0, 0}, token: fn -> System.fetch_env!("DASHBOARD_TOKEN") end}
+
+  A function keeps the token out of the log: reports of the supervisor above show the options of a
+  child, and so a token that is a string.
 
   Open `/?token=…` once; the browser keeps the token in a cookie until it is closed. Programs send
   the header `authorization: Bearer …`, also for `/metrics` and `/health`. The dashboard speaks
@@ -36,9 +39,10 @@ defmodule Penstock.Dashboard do
   ## What it costs
 
   A snapshot each second, open pages or not: about 1 ms, and 4 ms more for each 100,000 holders.
-  If it takes more than 50 ms, as with 100,000 keys in each of 40 limiters, it is taken less
+  Lists are read only while a page is open, which costs about 25 ms more for each 100,000 bans.
+  If both take more than 50 ms, as with 100,000 keys in each of 40 limiters, they are made less
   often, down to once in 5 s. At most 500 gates are shown, 50 of them with curves, in about 4 MB.
-  Lists are read only while a page is open. Ten pages cost the snapshots of one.
+  Ten pages cost the snapshots and the lists of one.
 
   At most 64 connections are served at once, 16 of them from one address that is not loopback, and
   at most 16 requests that read gates; others get status 503. Slow clients are cut off after some
@@ -53,7 +57,10 @@ defmodule Penstock.Dashboard do
 
   @typedoc "An option of `start_link/1`."
   @type option ::
-          {:port, :inet.port_number()} | {:ip, :inet.ip_address()} | {:token, String.t()} | {:name, atom}
+          {:port, :inet.port_number()}
+          | {:ip, :inet.ip_address()}
+          | {:token, String.t() | Penstock.work(String.t())}
+          | {:name, atom}
 
   @doc """
   Returns the child spec of a dashboard, with the id `{Penstock.Dashboard, port}`.
@@ -88,7 +95,8 @@ defmodule Penstock.Dashboard do
 
     * `:port` - 1 to 65_535, or 0 for any free port, which `port/1` returns. Default `4141`
     * `:ip` - the address to listen at, as a tuple of 4 or 8 numbers. Default `{127, 0, 0, 1}`
-    * `:token` - what clients must know: 16 to 1_024 bytes. Required unless `:ip` is loopback.
+    * `:token` - what clients must know: a string of 16 to 1_024 bytes, or a function of arity 0
+      that returns it, which is called at each start. Required unless `:ip` is loopback.
       Default: none
     * `:name` - an atom, under which the dashboard is registered. Default: none
 

@@ -15,19 +15,48 @@ defmodule Penstock.DashboardTest do
             {[ip: "127.0.0.1"], "expected :ip to be an address as a tuple, such as {127, 0, 0, 1}, got: \"127.0.0.1\""},
             {[ip: {1, 2, 3}], "got: {1, 2, 3}"},
             {[ip: {256, 0, 0, 1}], "got: {256, 0, 0, 1}"},
-            {[token: :secret], "expected :token to be a string of at least 16 bytes, got: :secret"},
             {[name: "name"], "expected :name to be an atom"},
-            {[prot: 1], "unknown option :prot, did you mean :port?"},
-            {:port, "expected options to be a keyword list, got: :port"}
+            {[prot: 1], "unknown option :prot, did you mean :port? Known: :port, :ip, :token, :name"}
           ] do
         error = assert_raise ArgumentError, fn -> Dashboard.start_link(opts) end
         assert error.message =~ message
       end
     end
 
-    test "does not show a token that is too short" do
-      error = assert_raise ArgumentError, fn -> Dashboard.start_link(port: 0, token: "tooshortsecret!") end
-      assert error.message == "expected :token to have 16 to 1024 bytes, got one of 15"
+    test "does not show a token, also where it is wrong or where the options are" do
+      secret = "a-secret-of-24-characters"
+      of_function = fn -> String.to_charlist(secret) end
+      text = "to be a string of 16 to 1024 bytes, or a function of arity 0 that returns one; the value is not shown"
+
+      for {opts, message} <- [
+            {[token: "tooshortsecret!"], "expected :token to have 16 to 1024 bytes, got one of 15"},
+            {[token: fn -> "tooshortsecret!" end], "expected :token to have 16 to 1024 bytes, got one of 15"},
+            {[token: :secret], "expected :token #{text}"},
+            {[token: String.to_charlist(secret)], "expected :token #{text}"},
+            {[token: of_function],
+             "expected the function of :token to return a string of 16 to 1024 bytes; the value is not shown"},
+            {[token: fn _ -> secret end], "expected :token #{text}"},
+            {[{:token, secret}, :bad], "expected options to be a keyword list; they are not shown"},
+            {%{token: secret}, "expected options to be a keyword list; they are not shown"},
+            {[token: secret, tokn: secret], "unknown option :tokn, did you mean :token?"},
+            {[token: secret, port: "4141"], "got: \"4141\""}
+          ] do
+        error = assert_raise ArgumentError, fn -> Dashboard.start_link(opts) end
+        assert error.message =~ message
+        refute error.message =~ "secret"
+      end
+    end
+
+    test "takes a function that returns the token, which no supervisor can show" do
+      secret = "a-secret-of-24-characters"
+      {:ok, above} = Supervisor.start_link([{Dashboard, port: 0, token: fn -> secret end}], strategy: :one_for_one)
+      [{_id, dashboard, _type, _modules}] = Supervisor.which_children(above)
+      port = Dashboard.port(dashboard)
+      assert {200, _} = get_json!(port, "/holder?pid=<0.1.0>", headers: [{"authorization", "Bearer #{secret}"}])
+      assert {401, _} = get_json!(port, "/holder?pid=<0.1.0>", headers: [{"authorization", "Bearer #{secret}x"}])
+      # Their reports show what is in these states.
+      for pid <- [above, dashboard], do: refute(inspect(:sys.get_state(pid), limit: :infinity) =~ secret)
+      Supervisor.stop(above)
     end
 
     test "refuses an address that is not loopback without a token" do

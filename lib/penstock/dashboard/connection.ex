@@ -1,6 +1,6 @@
 defmodule Penstock.Dashboard.Connection do
   # The process of one connection. Serves its requests one after the other, and ends: after some
-  # requests, when the client is slow, or when it sends what is no request.
+  # requests, at some age, when the client is slow, or when it sends what is no request.
   #
   # A client can only end its own connection. So nothing that it sends is logged.
   @moduledoc false
@@ -14,19 +14,24 @@ defmodule Penstock.Dashboard.Connection do
   # Waits for the socket, which the acceptor gives to this process.
   @spec serve(Router.context()) :: :ok
   def serve(context) do
+    # `:max_runtime` counts from a moment before.
+    keep_until = now() + context.settings.bounds.keep_ms
+
     receive do
-      {:serve, socket} -> turn(socket, context, context.settings.bounds.turns)
+      {:serve, socket} -> turn(socket, context, context.settings.bounds.turns, keep_until)
     after
       context.settings.bounds.head_ms -> :ok
     end
   end
 
-  defp turn(socket, %{settings: %{bounds: bounds}} = context, turns) do
+  defp turn(socket, %{settings: %{bounds: bounds}} = context, turns, keep_until) do
     case Request.read(socket, bounds) do
       {:ok, request} ->
-        request = %{request | keep?: request.keep? and turns > 1}
-        sent = :gen_tcp.send(socket, Response.encode(answer(request, context), request.keep?, request.method == "HEAD"))
-        if sent == :ok and request.keep?, do: turn(socket, context, turns - 1), else: finish(socket, bounds)
+        response = answer(request, context)
+        # The answer may have taken long.
+        keep? = request.keep? and turns > 1 and now() < keep_until
+        sent = :gen_tcp.send(socket, Response.encode(response, keep?, request.method == "HEAD"))
+        if sent == :ok and keep?, do: turn(socket, context, turns - 1, keep_until), else: finish(socket, bounds)
 
       {:error, status, text} ->
         _ = :gen_tcp.send(socket, Response.encode(Response.error(status, text), false, false))

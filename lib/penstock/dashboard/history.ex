@@ -14,9 +14,9 @@ defmodule Penstock.Dashboard.History do
   alias Penstock.VM.Beat
 
   @interval_ms 1_000
-  # A snapshot walks through the holders of pools and the keys of limiters. If these are many, it
-  # takes longer, and then it is taken less often: so that it takes a twentieth of the time of one
-  # scheduler.
+  # A snapshot walks through the holders of pools and the keys of limiters, and what a page is
+  # shown through the bans as well. If these are many, both take longer, and then both are made
+  # less often: so that they take a twentieth of the time of one scheduler.
   @rest 20
   @longest_rest_ms 5_000
   # A page that was closed is not served any longer after this time.
@@ -56,43 +56,65 @@ defmodule Penstock.Dashboard.History do
   @impl true
   def init(%{table: table, settings: settings}) do
     :ets.insert(table, {:history, self()})
-    state = %{table: table, take: settings.take, earlier: nil, last: nil, tracked: MapSet.new(), timer: nil, due: 0}
-    {:ok, beat(state)}
+    started = now()
+    reads = Map.take(settings, [:take, :lists])
+    state = %{table: table, reads: reads, earlier: nil, last: nil, tracked: MapSet.new(), timer: nil, due: 0}
+    {:ok, state |> sample() |> plan(Beat.next(@interval_ms), started)}
   end
 
   @impl true
-  def handle_call(:show, _from, state), do: {:reply, written(state) || show(state), state}
+  def handle_call(:show, _from, state) do
+    case written(state) do
+      nil ->
+        started = now()
+        json = json(state)
+        # The next beat has its time, and comes later if this took long. Without an answer to keep
+        # until then, clients that ask again and again could put it off without end.
+        state = if json, do: plan(state, state.due, started), else: state
+        {:reply, show(state, json), state}
+
+      shown ->
+        {:reply, shown, state}
+    end
+  end
 
   @impl true
   def handle_info({:timeout, timer, :beat}, %{timer: timer} = state) do
-    state = beat(state)
+    started = now()
+    state = sample(%{state | timer: nil, due: 0})
 
     if asked?(state.table) do
-      show(state)
+      json = json(state)
+      state = plan(state, Beat.next(@interval_ms), started)
+      show(state, json)
       {:noreply, state}
     else
-      {:noreply, state, :hibernate}
+      {:noreply, plan(state, Beat.next(@interval_ms), started), :hibernate}
     end
   end
 
   def handle_info(_other, state), do: {:noreply, state}
 
-  defp beat(state) do
-    started = now()
-    state = sample(state)
-    # A beat that was missed meanwhile is left out.
-    due = max(Beat.next(@interval_ms), now() + rest(now() - started))
-    %{state | due: due, timer: Beat.start_timer(due)}
+  # Plans the next beat: at the instant `due`, or later if the work since `started` took long. A
+  # beat that was missed meanwhile is left out. The message of an earlier timer is for no beat.
+  defp plan(%{due: planned} = state, due, started) do
+    due = max(due, now() + rest(now() - started))
+    if due == planned, do: state, else: %{state | due: due, timer: start_timer(state.timer, due)}
   end
 
-  # Returns how long to take no snapshot after one that took that long.
+  defp start_timer(earlier, due) do
+    if earlier != nil, do: :erlang.cancel_timer(earlier)
+    Beat.start_timer(due)
+  end
+
+  # Returns how long to make nothing after work that took that long.
   @doc false
   @spec rest(non_neg_integer) :: non_neg_integer
   def rest(took_ms), do: min(took_ms * @rest, @longest_rest_ms)
 
   # A snapshot that fails must not end the server: the second has no point then.
   defp sample(%{last: last} = state) do
-    snapshot = state.take.()
+    snapshot = state.reads.take.()
     rates = Rates.between(last, snapshot)
     {at, tracked} = Points.add(state.table, snapshot, rates, state.tracked)
     %{state | earlier: last, last: %{snapshot | at: at}, tracked: tracked}
@@ -120,17 +142,22 @@ defmodule Penstock.Dashboard.History do
     end
   end
 
-  defp show(%{last: nil}), do: nil
+  # Returns what a client is shown, as JSON; nil if there is nothing.
+  defp json(%{last: nil}), do: nil
 
-  defp show(%{last: snapshot, table: table} = state) do
-    view = Map.merge(State.of(snapshot, state.earlier), State.lists(snapshot, @most_rows))
-    json = view |> JSON.encode() |> IO.iodata_to_binary()
-    :ets.insert(table, {:shown, state.due + @late_ms, snapshot.at, json})
-    {snapshot.at, json}
+  defp json(%{last: snapshot} = state) do
+    view = Map.merge(State.of(snapshot, state.earlier), state.reads.lists.(snapshot, @most_rows))
+    view |> JSON.encode() |> IO.iodata_to_binary()
   catch
-    kind, reason ->
-      failed(kind, reason, __STACKTRACE__, nil)
-      nil
+    kind, reason -> failed(kind, reason, __STACKTRACE__, nil)
+  end
+
+  # Writes it into the table, where it stays until the next beat.
+  defp show(_state, nil), do: nil
+
+  defp show(%{last: snapshot} = state, json) do
+    :ets.insert(state.table, {:shown, state.due + @late_ms, snapshot.at, json})
+    {snapshot.at, json}
   end
 
   defp now, do: System.monotonic_time(:millisecond)

@@ -18,6 +18,9 @@ defmodule Penstock.Dashboard.Request do
   # The headers that the dashboard reads. All others are dropped as they come.
   @kept ~w(host authorization cookie accept connection content-length transfer-encoding sec-fetch-site sec-fetch-mode)
 
+  # Of these, a second one is refused.
+  @once ["host", "content-length"]
+
   # The most parameters of a query that are read.
   @most_params 16
 
@@ -85,10 +88,10 @@ defmodule Penstock.Dashboard.Request do
   end
 
   # Browsers may send several headers with cookies. Two hosts would leave it open which one is
-  # meant.
+  # meant, and two lengths where the next request begins.
   defp put(%{headers: headers} = request, name, value) when name in @kept do
     case headers do
-      %{^name => _first} when name == "host" -> :error
+      %{^name => _first} when name in @once -> :error
       %{^name => first} when name == "cookie" -> {:ok, %{request | headers: %{headers | name => first <> ";" <> value}}}
       %{^name => _first} -> {:ok, request}
       _new -> {:ok, %{request | headers: Map.put(headers, name, value)}}

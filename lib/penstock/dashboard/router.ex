@@ -27,6 +27,10 @@ defmodule Penstock.Dashboard.Router do
   # A number with more digits is no time.
   @most_digits 16
 
+  # Returns the longest time, in ms, for which the answer to a request traces.
+  @spec longest_trace_ms() :: pos_integer
+  def longest_trace_ms, do: @trace_ms.last
+
   @spec answer(Request.t(), context) :: Response.t()
   def answer(%{method: method}, _context) when method not in @methods,
     do: Response.error(405, "the dashboard is for reading: GET or HEAD", [{"allow", Enum.join(@methods, ", ")}])
@@ -111,7 +115,9 @@ defmodule Penstock.Dashboard.Router do
     end
   end
 
-  defp spawner(row) do
+  @doc false
+  @spec spawner(map) :: %{String.t() => term}
+  def spawner(row) do
     %{
       "mfa" => mfa(row.mfa),
       "by" => mfa(row.by),
@@ -121,7 +127,10 @@ defmodule Penstock.Dashboard.Router do
     }
   end
 
-  defp mfa({module, function, arity}), do: Exception.format_mfa(module, function, arity)
+  # A process can be created with arguments that name no function, and then crashes.
+  defp mfa({module, function, arity}) when is_atom(module) and is_atom(function) and is_integer(arity),
+    do: Exception.format_mfa(module, function, arity)
+
   defp mfa(nil), do: nil
   defp mfa(other), do: Penstock.Options.show(other)
 

@@ -6,7 +6,7 @@ defmodule Penstock.Dashboard.Settings do
 
   alias Penstock.Dashboard.Access
   alias Penstock.Options
-  alias Penstock.View.Snapshot
+  alias Penstock.View.{Snapshot, State}
 
   # A page cannot show more, once a second.
   @most_gates 500
@@ -26,7 +26,8 @@ defmodule Penstock.Dashboard.Settings do
     * `requests` - requests that read gates at once
     * `idle_ms` - until the first line of a request; `head_ms` - from there to the end of its headers
     * `send_ms` - for one response; `linger_ms` - for what the client still sends after the last one
-    * `turns` - requests of one connection; `connection_ms` - until a connection is killed
+    * `turns` - requests of one connection; `keep_ms` - the age from which it gets no further
+      request; `connection_ms` - until it is killed
     * `line_bytes`, `head_bytes`, `headers` - the size of one line, of all lines, and their number
     * `retry_ms` - between attempts to listen again, after the process that listened was killed
   """
@@ -34,8 +35,10 @@ defmodule Penstock.Dashboard.Settings do
 
   # The cookies of all applications at localhost come in one line, hence the size of a line.
   #
-  # A page asks once a second. So a connection serves it for about 50 s before the browser opens
-  # the next one.
+  # A page asks once a second. So a connection serves it for about `keep_ms`, before the browser
+  # opens the next one. A connection that may still get a request at `keep_ms` has the time for all
+  # of it before it is killed: `idle_ms`, `head_ms`, the 10 s that a trace of spawners takes,
+  # `send_ms` and `linger_ms`.
   @bounds %{
     connections: 64,
     per_peer: 16,
@@ -45,6 +48,7 @@ defmodule Penstock.Dashboard.Settings do
     send_ms: 5_000,
     linger_ms: 500,
     turns: 100,
+    keep_ms: 25_000,
     connection_ms: 60_000,
     line_bytes: 16_384,
     head_bytes: 32_768,
@@ -53,7 +57,8 @@ defmodule Penstock.Dashboard.Settings do
   }
 
   @typedoc """
-  `opened` has the port once the server listens; 0 before. `take` takes a snapshot.
+  `opened` has the port once the server listens; 0 before. `take` takes a snapshot, and `lists`
+  reads its lists, of at most the given number of rows.
   """
   @type t :: %{
           port: :inet.port_number(),
@@ -61,11 +66,13 @@ defmodule Penstock.Dashboard.Settings do
           access: Access.t(),
           bounds: bounds,
           opened: :atomics.atomics_ref(),
-          take: Penstock.work(Snapshot.t())
+          take: Penstock.work(Snapshot.t()),
+          lists: (Snapshot.t(), pos_integer -> State.view())
         }
 
-  # `:bounds` and `:take` are for tests.
-  @known [:port, :ip, :token, :name, :bounds, :take]
+  @known [:port, :ip, :token, :name]
+  # Messages about wrong options name only the others.
+  @for_tests [:bounds, :take, :lists]
 
   # Returns the port of the options, checked later by `read!/1`.
   @spec port(term) :: term
@@ -74,6 +81,7 @@ defmodule Penstock.Dashboard.Settings do
   # Returns the name of the supervisor, nil if it has none, and the settings.
   @spec read!(term) :: {atom | nil, t}
   def read!(opts) do
+    {for_tests, opts} = opts |> keywords!() |> Keyword.split(@for_tests)
     opts = Options.known!(opts, @known)
     name = if opts[:name] != nil, do: Options.name!(opts[:name])
     port = port!(Keyword.get(opts, :port, @default_port))
@@ -86,9 +94,10 @@ defmodule Penstock.Dashboard.Settings do
        port: port,
        ip: ip,
        access: Access.new(token),
-       bounds: Map.merge(@bounds, Map.new(Keyword.get(opts, :bounds, []))),
+       bounds: Map.merge(@bounds, Map.new(Keyword.get(for_tests, :bounds, []))),
        opened: :atomics.new(1, signed: false),
-       take: Keyword.get(opts, :take, fn -> Snapshot.take(@most_gates) end)
+       take: Keyword.get(for_tests, :take, fn -> Snapshot.take(@most_gates) end),
+       lists: Keyword.get(for_tests, :lists, &State.lists/2)
      }}
   end
 
@@ -99,6 +108,14 @@ defmodule Penstock.Dashboard.Settings do
   @spec put_opened_port(t, :inet.port_number()) :: :ok
   def put_opened_port(%{opened: opened}, port), do: :atomics.put(opened, 1, port)
 
+  # The options may have a token, also where they are no keyword list. So this message does not
+  # show them.
+  defp keywords!(opts) do
+    if Keyword.keyword?(opts),
+      do: opts,
+      else: raise(ArgumentError, "expected options to be a keyword list; they are not shown, for they may have a token")
+  end
+
   defp port!(port) when is_integer(port) and port in 0..@max_port, do: port
   defp port!(other), do: Options.expected!(":port", "a port between 1 and #{@max_port}, or 0 for any free one", other)
 
@@ -108,16 +125,21 @@ defmodule Penstock.Dashboard.Settings do
       else: Options.expected!(":ip", "an address as a tuple, such as {127, 0, 0, 1}", ip)
   end
 
-  defp token!(nil), do: nil
-  defp token!(token) when is_binary(token) and byte_size(token) in @least_token..@most_token, do: token
+  @token "a string of #{@least_token} to #{@most_token} bytes"
 
-  # The message must not show the token, since a log may keep it.
-  defp token!(token) when is_binary(token) do
+  defp token!(nil), do: nil
+  defp token!(fun) when is_function(fun, 0), do: text!(fun.(), "the function of :token to return #{@token}")
+  defp token!(token), do: text!(token, ":token to be #{@token}, or a function of arity 0 that returns one")
+
+  # No message shows the token, or what stands in its place, since a log may keep the message.
+  defp text!(token, _expected) when is_binary(token) and byte_size(token) in @least_token..@most_token, do: token
+
+  defp text!(token, _expected) when is_binary(token) do
     raise ArgumentError,
           "expected :token to have #{@least_token} to #{@most_token} bytes, got one of #{byte_size(token)}"
   end
 
-  defp token!(other), do: Options.expected!(":token", "a string of at least #{@least_token} bytes", other)
+  defp text!(_other, expected), do: raise(ArgumentError, "expected #{expected}; the value is not shown")
 
   # Of IPv6, `::1` and the loopback addresses of IPv4 in the mapped form count.
   @spec loopback?(:inet.ip_address()) :: boolean

@@ -3,7 +3,7 @@ defmodule Penstock.Top.GateTable do
   @moduledoc false
 
   alias Penstock.Top.{Figure, Text}
-  alias Penstock.View.{Rates, Snapshot, Verdict}
+  alias Penstock.View.{Rates, Snapshot, Use, Verdict}
 
   @typedoc "A gate, with what is derived from it."
   @type row :: %{
@@ -20,7 +20,6 @@ defmodule Penstock.Top.GateTable do
         }
 
   @kinds %{pool: "pool", keyed_pool: "keyed", rate_limiter: "rate", ban: "ban", gate: "gate"}
-  @urgency %{refusing: 0, stopped: 1, full: 2, calm: 3}
 
   # The fixed columns, from left to right, after the name: title, width, side, and the sort that
   # orders by it. Those that are first in @dropped go first when the page is narrow.
@@ -47,14 +46,14 @@ defmodule Penstock.Top.GateTable do
 
   defp row(gate, rates) do
     {state, why} = Verdict.of(gate, rates)
-    {used, limit} = usage(gate)
+    {used, limit} = Use.of(gate)
 
     %{
       name: gate.name |> name() |> Text.tail(@most_name),
       kind: Map.get(@kinds, gate.kind, "?"),
       used: used,
       limit: limit,
-      share: share(used, limit),
+      share: Use.share(used, limit) || 0.0,
       waiting: gate.info[:waiting],
       admitted: if(gate.kind != :ban, do: rates && rates.admitted),
       refused: rates && Rates.refused(rates),
@@ -72,16 +71,6 @@ defmodule Penstock.Top.GateTable do
     end
   end
 
-  defp usage(%{kind: :pool, info: info}), do: {info.in_use, info.limit}
-  defp usage(%{kind: :ban, info: info}), do: {info.bans, info.max_bans}
-  defp usage(%{info: %{keys: keys, max_keys: max_keys}}), do: {keys, max_keys}
-  defp usage(_gate), do: {nil, nil}
-
-  defp share(used, limit) when is_integer(used) and is_integer(limit) and limit > 0, do: used / limit
-  # A pool with the limit 0 is full as soon as a permit is held.
-  defp share(used, 0) when used > 0, do: 1.0
-  defp share(_used, _limit), do: 0.0
-
   # Returns the rows in an order of `Penstock.Top.View`. The name decides between equal rows.
   @spec sort([row], atom) :: [row]
   def sort(rows, by), do: Enum.sort_by(rows, &{order(&1, by), &1.name})
@@ -91,7 +80,7 @@ defmodule Penstock.Top.GateTable do
   defp order(row, :admitted), do: -(row.admitted || 0)
   defp order(row, :refused), do: -(row.refused || 0)
   defp order(row, :waiting), do: -(row.waiting || 0)
-  defp order(row, :state), do: {Map.fetch!(@urgency, row.state), -(row.refused || 0), -row.share}
+  defp order(row, :state), do: {Verdict.rank(row.state), -(row.refused || 0), -row.share}
 
   @typedoc "The columns that fit: those with a fixed width, the width of the name, and that of the reason."
   @type layout :: %{columns: [atom], name: pos_integer, why: non_neg_integer}

@@ -7,7 +7,7 @@ defmodule Penstock.View.Report do
   @moduledoc false
 
   alias Penstock.Options
-  alias Penstock.View.{Snapshot, State}
+  alias Penstock.View.{Key, Snapshot}
 
   # The version of the form of a report. A change of the form, or of a snapshot, needs the next number.
   @contract 1
@@ -51,7 +51,7 @@ defmodule Penstock.View.Report do
 
     {:ok,
      %{
-       version: version(),
+       version: Snapshot.version(),
        snapshot: snapshot,
        holders: rows(sizes.holders, &holders(snapshot, &1)),
        keys: rows(sizes.keys, &keys(snapshot, &1)),
@@ -59,14 +59,7 @@ defmodule Penstock.View.Report do
      }}
   end
 
-  def take(_contract, _sizes), do: {:other_contract, @contract, version()}
-
-  defp version do
-    case Application.spec(:penstock, :vsn) do
-      nil -> "unknown"
-      version -> List.to_string(version)
-    end
-  end
+  def take(_contract, _sizes), do: {:other_contract, @contract, Snapshot.version()}
 
   # A list costs a walk through its gates, so a list that is not shown is not read.
   defp rows(n, read) when n > 0, do: n |> min(@most_rows) |> read.()
@@ -79,11 +72,11 @@ defmodule Penstock.View.Report do
   end
 
   defp keys(snapshot, n) do
-    for row <- Snapshot.keys(snapshot, n), do: %{row | key: State.show_key(row.key)}
+    for row <- Snapshot.keys(snapshot, n), do: %{row | key: Key.show(row.key)}
   end
 
   defp bans(snapshot, n) do
     for row <- Snapshot.bans(snapshot, n),
-        do: %{row | key: State.show_key(row.key), reason: Options.show(row.reason)}
+        do: %{row | key: Key.show(row.key), reason: Options.show(row.reason)}
   end
 end

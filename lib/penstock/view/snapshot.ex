@@ -6,7 +6,7 @@ defmodule Penstock.View.Snapshot do
   # because they cost a walk through the gate.
   @moduledoc false
 
-  alias Penstock.Admission.Names
+  alias Penstock.Admission.{BanReport, Names}
   alias Penstock.Native
   alias Penstock.View.{Floor, Totals}
   alias Penstock.VM.Levels
@@ -59,6 +59,15 @@ defmodule Penstock.View.Snapshot do
     }
   end
 
+  # Returns the version of Penstock on this node.
+  @spec version() :: String.t()
+  def version do
+    case Application.spec(:penstock, :vsn) do
+      nil -> "unknown"
+      version -> List.to_string(version)
+    end
+  end
+
   # Returns the names of the gates that are shown, sorted, and the number of the others.
   @spec names(1..1_000) :: {[atom], non_neg_integer}
   def names(most \\ @most_gates) do
@@ -93,7 +102,7 @@ defmodule Penstock.View.Snapshot do
         ]
   def bans(%{gates: gates}, n) do
     gates
-    |> listed(:ban, &(&1 |> Penstock.Ban.list() |> Enum.take(n)))
+    |> listed(:ban, &BanReport.last(&1, n))
     |> Enum.sort_by(& &1.until_ms, :desc)
     |> Enum.take(n)
   end
@@ -104,7 +113,7 @@ defmodule Penstock.View.Snapshot do
 
   # A gate may have closed since the snapshot was taken.
   defp list_if_running(name, list) do
-    list.(name)
+    with :no_ban <- list.(name), do: []
   rescue
     ArgumentError -> []
   end

@@ -4,9 +4,9 @@ defmodule Penstock.View.State do
   # known, is nil.
   @moduledoc false
 
-  alias Penstock.{IP, View}
   alias Penstock.Options.Show
-  alias Penstock.View.{Rates, Snapshot, Verdict}
+  alias Penstock.View
+  alias Penstock.View.{Key, Rates, Snapshot, Use, Verdict}
   alias Penstock.VM.{Config, Levels}
 
   @typedoc "Plain terms for `Penstock.View.JSON`."
@@ -14,9 +14,6 @@ defmodule Penstock.View.State do
 
   # Rates are shown with this many decimals, shares with one more.
   @decimals 3
-
-  # The order in which people look for gates.
-  @order %{"refusing" => 0, "stopped" => 1, "full" => 2, "calm" => 3}
 
   # Returns all of a snapshot but its lists. The rates are those since the snapshot `earlier`.
   @spec of(Snapshot.t(), Snapshot.t() | nil) :: view
@@ -28,16 +25,14 @@ defmodule Penstock.View.State do
       "node" => Atom.to_string(snapshot.node),
       "otp" => System.otp_release(),
       "elixir" => System.version(),
-      "version" => version(),
+      "version" => Snapshot.version(),
       "uptime_s" => uptime_s(),
       "vm" => vm(snapshot),
-      "gates" =>
-        snapshot.gates |> Enum.map(&gate(&1, rates[&1.name])) |> Enum.sort_by(&{@order[&1["state"]], &1["id"]}),
+      "gates" => snapshot.gates |> Enum.map(&gate(&1, rates[&1.name])) |> Enum.sort() |> Enum.map(&elem(&1, 2)),
       "left_out" => snapshot.left_out
     }
   end
 
-  defp version, do: List.to_string(Application.spec(:penstock, :vsn) || ~c"")
   defp uptime_s, do: :wall_clock |> :erlang.statistics() |> elem(0) |> div(1_000)
 
   defp vm(%{vm: vm, levels: levels}) do
@@ -78,6 +73,7 @@ defmodule Penstock.View.State do
   @spec id(atom) :: String.t()
   def id(name), do: inspect(name)
 
+  # Returns a gate, and before it what the gates are sorted by.
   defp gate(%{name: name, kind: kind, info: info} = gate, rates) do
     {state, why} = Verdict.of(gate, rates)
 
@@ -97,7 +93,8 @@ defmodule Penstock.View.State do
       "figures" => for({label, value} <- figures(gate), do: [label, bounded(value)])
     }
 
-    if kind == :gate, do: Map.put(view, "limits", Enum.map(info.limits, &id/1)), else: view
+    view = if kind == :gate, do: Map.put(view, "limits", Enum.map(info.limits, &id/1)), else: view
+    {Verdict.rank(state), view["id"], view}
   end
 
   # Returns what is held of a gate: permits, or of a ban its bans. Limiters and gates of several
@@ -110,14 +107,10 @@ defmodule Penstock.View.State do
   defp limit(%{kind: :ban, info: info}), do: info.max_bans
   defp limit(_gate), do: nil
 
-  # Returns the share in use of what a gate has for new work: permits, or places for keys.
-  defp used(%{kind: :pool, info: info}), do: share(info.in_use, info.limit)
-  defp used(%{kind: kind, info: info}) when kind in [:keyed_pool, :rate_limiter], do: share(info.keys, info.max_keys)
-  defp used(%{kind: :ban, info: info}), do: share(info.bans, info.max_bans)
-  defp used(%{kind: :gate}), do: nil
-
-  defp share(in_use, limit) when is_integer(limit) and limit > 0, do: round_to(in_use / limit, @decimals + 1)
-  defp share(_in_use, _limit), do: nil
+  defp used(gate) do
+    {in_use, limit} = Use.of(gate)
+    in_use |> Use.share(limit) |> round_to(@decimals + 1)
+  end
 
   defp reasons(nil), do: %{}
 
@@ -201,33 +194,23 @@ defmodule Penstock.View.State do
   end
 
   defp key(row),
-    do: %{"gate" => id(row.gate), "key" => show_key(row.key), "permits" => row.permits, "waiting" => row.waiting}
+    do: %{"gate" => id(row.gate), "key" => Key.show(row.key), "permits" => row.permits, "waiting" => row.waiting}
 
   defp ban(row) do
     %{
       "gate" => id(row.gate),
-      "key" => show_key(row.key),
+      "key" => Key.show(row.key),
       "until_ms" => bounded(row.until_ms),
       "reason" => Show.show(row.reason),
       "level" => row.level
     }
   end
 
-  # Returns the text of a key: an address if it is one of `Penstock.IP.key/2`.
-  @spec show_key(term) :: String.t()
-  def show_key({version, prefix, bits} = key) when version in [:v4, :v6] and is_integer(prefix) and is_integer(bits) do
-    IP.to_string(key)
-  rescue
-    ArgumentError -> Show.show(key)
-  end
-
-  def show_key(key), do: Show.show(key)
-
   defp bounded(:infinity), do: nil
   defp bounded(value), do: value
 
-  # Rounds a rate or a share for a page.
-  @spec round_to(number, 0..15) :: number
+  # Rounds a rate or a share for a page. One that is not known stays nil.
+  @spec round_to(number | nil, 0..15) :: number | nil
   def round_to(number, decimals) when is_float(number), do: Float.round(number, decimals)
   def round_to(number, _decimals), do: number
 end

@@ -10,6 +10,16 @@ defmodule Penstock.View.Verdict do
   """
   @type state :: :calm | :full | :refusing | :stopped
 
+  # The order in which people look for gates.
+  @states [:refusing, :stopped, :full, :calm]
+
+  @spec states() :: [state]
+  def states, do: @states
+
+  # Returns the place of a state in that order.
+  @spec rank(state) :: non_neg_integer
+  for {state, rank} <- Enum.with_index(@states), do: def(rank(unquote(state)), do: unquote(rank))
+
   # Returns the state, and the reason in words; nil for a calm gate.
   @spec of(Snapshot.gate(), Rates.rates() | nil) :: {state, String.t() | nil}
   def of(gate, rates) do

@@ -289,4 +289,8 @@ await check("no request leaves the machine", async () => {
 
 await browser.close();
 await node.kill();
+const { checkFeed } = await import("./feed.mjs");
+await checkFeed();
 console.log("end");
+// The timers of the feeds may still run.
+process.exit();

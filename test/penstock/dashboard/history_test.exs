@@ -2,7 +2,7 @@ defmodule Penstock.Dashboard.HistoryTest do
   use Penstock.DashboardCase, async: true
 
   alias Penstock.Dashboard.{History, Points}
-  alias Penstock.View.Snapshot
+  alias Penstock.View.{Snapshot, State}
 
   # Counts the snapshots that are taken.
   defp counting do
@@ -61,6 +61,42 @@ defmodule Penstock.Dashboard.HistoryTest do
       # 20 times 60 ms after each snapshot.
       assert Enum.all?(Enum.zip(times, tl(times)), fn {one, next} -> next - one >= 1_200 end)
       assert :counters.get(counter, 1) <= length(times) + 1
+    end
+
+    test "takes a snapshot less often if the lists take long, while somebody asks" do
+      slow = 60
+
+      slowly = fn snapshot, n ->
+        receive after: (slow -> :ok)
+        State.lists(snapshot, n)
+      end
+
+      {_dashboard, port} = start_dashboard(lists: slowly)
+      first = List.last(times(port))
+
+      times =
+        eventually(fn ->
+          times = Enum.filter(times(port), &(&1 >= first))
+          if length(times) >= 3, do: times
+        end)
+
+      # 20 times 60 ms after each of the lists, also after those that the first client let it read.
+      assert Enum.all?(Enum.zip(times, tl(times)), fn {one, next} -> next - one >= 1_200 end)
+    end
+
+    test "goes on while its lists fail" do
+      {counter, take} = counting()
+
+      ExUnit.CaptureLog.capture_log(fn ->
+        {_dashboard, port} = start_dashboard(take: take, lists: fn _snapshot, _n -> raise "an expected fault" end)
+        assert {503, %{"error" => "there is no snapshot yet"}} = get_json!(port, "/state")
+
+        # The clients that ask do not put the snapshots off.
+        assert eventually(fn ->
+                 {503, _} = get_json!(port, "/state")
+                 :counters.get(counter, 1) >= 3
+               end)
+      end)
     end
 
     test "reads no lists, and writes no state, while nobody asks" do

@@ -60,6 +60,8 @@ defmodule Penstock.Dashboard.HostileClientsTest do
             {"GET /x HTTP/1.1\r\nhost: localhost\r\nx: #{too_long}\r\n\r\n", nil},
             {"GET /x HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n", 404},
             {"POST /x HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n", 405},
+            {"GET /x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nContent-Length: 5\r\n\r\nGET /", 400},
+            {"GET /x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nGET /", 400},
             {"POST /x HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 405}
           ] do
         assert {bytes, status(send_raw(port, bytes))} == {bytes, expected}
@@ -107,6 +109,24 @@ defmodule Penstock.Dashboard.HostileClientsTest do
     close? = for {:ok, {_status, headers, _body}} <- answers, do: {"connection", "close"} in headers
     assert close? == [false, false, true]
     assert receive_all(socket) == ""
+  end
+
+  test "a connection ends at its age, in order, and says so before" do
+    keep_ms = 200
+    {dashboard, port} = start_dashboard(bounds: [keep_ms: keep_ms, turns: 1_000_000])
+    started = System.monotonic_time(:millisecond)
+    socket = HTTPClient.connect!(port)
+    [connection] = eventually(fn -> with [] <- Task.Supervisor.children(child(dashboard, :connections)), do: nil end)
+    ref = Process.monitor(connection)
+    assert ask_until_close(socket) == :close
+    assert System.monotonic_time(:millisecond) - started >= keep_ms
+    assert receive_all(socket) == ""
+    assert await_down(ref) in [:normal, :noproc]
+  end
+
+  defp ask_until_close(socket) do
+    {:ok, {200, headers, _body}} = HTTPClient.request(socket, "/holder?pid=<0.1.0>")
+    if {"connection", "close"} in headers, do: :close, else: ask_until_close(socket)
   end
 
   describe "a slow client" do

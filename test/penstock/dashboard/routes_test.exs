@@ -74,6 +74,14 @@ defmodule Penstock.Dashboard.RoutesTest do
       for name <- scripts, do: assert({200, _, _} = HTTPClient.request!(port, "/assets/" <> name))
     end
 
+    # The page keeps a gate in its place for a time, so it knows the order itself.
+    test "has the states of gates in the order of the server" do
+      {:ok, {_type, script}} = Assets.fetch("gates.js")
+      ranks = Enum.map_join(View.Verdict.states(), ", ", &"#{&1}: #{View.Verdict.rank(&1)}")
+      assert script =~ "const RANK = { #{ranks} };"
+      assert Enum.map(View.Verdict.states(), &View.Verdict.rank/1) == [0, 1, 2, 3]
+    end
+
     defp all_scripts do
       for name <- Assets.names(), String.ends_with?(name, ".js"), into: "", do: elem(elem(Assets.fetch(name), 1), 1)
     end
@@ -290,6 +298,14 @@ defmodule Penstock.Dashboard.RoutesTest do
       assert row = Enum.find(rows, &(&1["mfa"] == "Enum.sum/1"))
       assert row["spawned"] >= 1 and is_integer(row["alive"]) and row["per_second"] > 0
       assert is_map_key(row, "by")
+    end
+
+    # A process can be created with any arguments. It crashes at its first call.
+    test "shows a call that names no function as a term" do
+      row = %{mfa: {1, 2, 0}, by: {:gen, "start", 1}, spawned: 1, alive: 0, per_second: 0.5}
+      assert %{"mfa" => "{1, 2, 0}", "by" => "{:gen, \"start\", 1}"} = Router.spawner(row)
+      row = %{row | mfa: {Enum, :sum, 1}, by: nil}
+      assert %{"mfa" => "Enum.sum/1", "by" => nil, "per_second" => 0.5} = Router.spawner(row)
     end
 
     test "is for one client at a time", %{port: port} do

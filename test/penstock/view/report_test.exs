@@ -1,8 +1,8 @@
 defmodule Penstock.View.ReportTest do
   use Penstock.PoolCase, async: true
 
-  alias Penstock.{Ban, KeyedPool}
-  alias Penstock.View.Report
+  alias Penstock.{Ban, IP, KeyedPool}
+  alias Penstock.View.{Report, State}
 
   @all %{holders: 1_000, keys: 1_000, bans: 1_000}
 
@@ -39,6 +39,22 @@ defmodule Penstock.View.ReportTest do
     assert is_integer(ms)
     assert [%{key: ~S({:user, "a\e[31m"}), permits: 1, waiting: 0}] = of(report.keys, keyed)
     assert [%{key: ~S("mallory"), reason: ~S({:sent, "spam"}), level: 0}] = of(report.bans, ban)
+  end
+
+  test "an address is shown as people write it, as on the dashboard" do
+    [keyed, ban] = for _ <- 1..2, do: unique_name()
+    start_supervised!({KeyedPool, name: keyed, limit: 3})
+    start_supervised!({Ban, name: ban})
+    :ok = KeyedPool.acquire(keyed, IP.key({192, 0, 2, 9}))
+    :ok = Ban.ban(ban, IP.key({0x2001, 0xDB8, 0, 1, 1, 2, 3, 4}), 60_000)
+    report = take(@all)
+    assert [%{key: "192.0.2.9"}] = of(report.keys, keyed)
+    assert [%{key: "2001:db8:0:1::/64"}] = of(report.bans, ban)
+
+    snapshot = %{report.snapshot | gates: Enum.filter(report.snapshot.gates, &(&1.name in [keyed, ban]))}
+
+    assert %{"keys" => [%{"key" => "192.0.2.9"}], "bans" => [%{"key" => "2001:db8:0:1::/64"}]} =
+             State.lists(snapshot, 9)
   end
 
   test "a report is bounded, and has only terms that any node can read" do
