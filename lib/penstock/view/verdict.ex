@@ -72,7 +72,8 @@ defmodule Penstock.View.Verdict do
 
   defp because(:full, %{kind: :pool}), do: "too few permits were free"
   defp because(:full, _gate), do: "a pool of the gate had no permit free"
-  defp because(:queue_full, %{info: %{max_waiting: max}}), do: "#{max} requests may wait"
+  defp because(:queue_full, %{info: %{max_waiting: 0}}), do: "no request may wait"
+  defp because(:queue_full, %{info: %{max_waiting: max}}), do: "#{max} requests wait already"
   defp because(:queue_full, _gate), do: "the queue of a pool has no room"
   defp because(:timeout, _gate), do: "no permit came in time"
   defp because(:closed, _gate), do: "it was draining or closed"
