@@ -15,6 +15,9 @@ defmodule Penstock.Spawners.Rows do
   @max_sample 512
   # The rows that are kept when there are more than twice as many: those with the most processes.
   @max_rows 1_000
+  # How many times as long as all windows the call may be. A run that a busy node held up until its
+  # last instant has one short window, which tells nothing of the rest.
+  @max_scale 4.0
 
   defstruct rows: %{}, late: %{}, covered: 0
 
@@ -35,7 +38,7 @@ defmodule Penstock.Spawners.Rows do
   def add(rows, %{from: from, to: to, next: next} = window, answer) do
     weight = (next - from) / (to - from)
     {before, newest} = split(window.rows, window.newest)
-    added = rows.rows |> weighted(before, weight, answer) |> weighted(newest, 1.0, answer)
+    added = Enum.reduce([{before, weight}, {newest, 1.0}, {window.late, 1.0}], rows.rows, &weighted(&2, &1, answer))
 
     late =
       for {{call, _creator} = key, names} <- answer.late, name <- names, reduce: rows.late do
@@ -59,18 +62,18 @@ defmodule Penstock.Spawners.Rows do
     {before, %{key => {1, [pid]}}}
   end
 
-  defp weighted(rows, counted, weight, answer) do
+  defp weighted(rows, {counted, weight}, answer) do
     Enum.reduce(counted, rows, fn {{call, _creator} = key, {count, pids}}, rows ->
       new = {count * weight, for(pid <- pids, do: {pid, weight})}
       Map.update(rows, {call, answer.by[key]}, new, &merge(&1, new))
     end)
   end
 
-  # Returns the rows, most first. Windows that were lost, in which the tracer was killed, count as
-  # the others.
+  # Returns the rows, most first. Windows that were lost, in which the tracer was killed or did not
+  # run, count as the others.
   @spec list(t, pos_integer, pos_integer) :: [map]
   def list(%__MODULE__{rows: rows, late: late, covered: covered}, native, ms) do
-    scale = if covered == 0, do: 1.0, else: native / covered
+    scale = if covered == 0, do: 1.0, else: min(native / covered, @max_scale)
 
     named =
       for {{call, by} = key, {count, sample}} <- rows,

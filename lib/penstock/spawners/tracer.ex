@@ -38,16 +38,17 @@ defmodule Penstock.Spawners.Tracer do
   # `start` is the time when this tracer began. `full` is nil, or once the memory is full: the bytes,
   # and how many messages are still to be read.
   defstruct [:run, :origin, :trace, :slice, :start, :from, :to, :next, :until, :full, :newest] ++
-              [last?: false, spawned: 0, messages: 0, creators: 0, rows: %{}]
+              [last?: false, spawned: 0, messages: 0, creators: 0, rows: %{}, late: %{}]
 
   @typedoc "For each function and creator: how many processes, and which."
   @type rows :: %{Origin.key() => {pos_integer, [pid]}}
   @typedoc """
-  The counts from one time to another, in native units, and when the next window begins. `newest` is
-  the creation at which a bound was reached. It is one of those in `rows`.
+  The counts from one time to another, in native units, and when the next window begins. `late` are
+  those of earlier windows. `newest` is the creation at which a bound was reached, one of `rows`.
   """
   @type window :: %{
           rows: rows,
+          late: rows,
           newest: {Origin.key(), pid} | nil,
           from: integer,
           to: integer,
@@ -84,19 +85,27 @@ defmodule Penstock.Spawners.Tracer do
   defp loop(%{full: {bytes, 0}} = tracer), do: report_full(tracer, bytes)
 
   defp loop(tracer) do
+    timeout = timeout(tracer)
+
     receive do
       {:trace_ts, child, :spawned, creator, call, ts} -> tracer |> advance(ts) |> count(child, creator, call, ts)
       {:trace_ts, _pid, _event, _detail, ts} -> tracer |> advance(ts) |> bounded(ts)
       {:trace_ts, _pid, _event, _first, _second, ts} -> tracer |> advance(ts) |> bounded(ts)
       {:trace_delivered, _all, _ref} -> report(tracer, tracer.to, longer(tracer))
     after
-      timeout(tracer) -> tracer |> advance(tracer.to) |> loop()
+      timeout -> tracer |> timed_out(timeout) |> loop()
     end
   end
 
+  # The timer may expire before the tracer is scheduled, and the VM then looks at no message. So the
+  # window ends only when a timeout of 0, which does look, has found none.
+  defp timed_out(%{full: {bytes, _left}} = tracer, 0), do: %{tracer | full: {bytes, 0}}
+  defp timed_out(tracer, 0), do: advance(tracer, tracer.to)
+  defp timed_out(tracer, _timeout), do: tracer
+
   # Opens the next window if the time has passed the end of this one. The schedulers send their
-  # trace messages one after another. So a message of a closed window may come late, and is counted
-  # in the next one.
+  # trace messages one after another. So a message of a closed window may come late. It is counted
+  # once in the next one, whose length says nothing of it.
   defp advance(%{to: to, last?: last?, full: full} = tracer, ts) when ts < to or last? or full != nil, do: tracer
 
   defp advance(%{to: to, next: next, until: until} = tracer, ts) when to == next and next < until do
@@ -114,7 +123,7 @@ defmodule Penstock.Spawners.Tracer do
   defp open(%{slice: slice, until: until} = tracer, from) do
     next = min(from + native_ms(Enum.random(@windows)), until)
     to = if slice == :whole, do: next, else: min(from + slice, next)
-    %{tracer | from: from, to: to, next: next, newest: nil, spawned: 0, messages: 0, creators: 0, rows: %{}}
+    %{tracer | from: from, to: to, next: next, newest: nil, spawned: 0, messages: 0, creators: 0, rows: %{}, late: %{}}
   end
 
   # Processes do not count that are created after the end of the slice, or after the tracing began
@@ -123,13 +132,26 @@ defmodule Penstock.Spawners.Tracer do
     bounded(tracer, ts)
   end
 
-  defp count(tracer, child, creator, call, ts) do
+  defp count(%{from: from, rows: rows, late: late} = tracer, child, creator, call, ts) do
     key = {Call.of(call), creator}
-    {count, pids} = Map.get(tracer.rows, key, {0, []})
-    tracer = if count == 0, do: ask_creator(tracer, key), else: tracer
-    if count < @max_late and Call.late?(elem(key, 0)), do: Origin.ask_late(tracer.origin, key, child)
-    rows = Map.put(tracer.rows, key, {count + 1, [child | pids]})
-    bounded(%{tracer | rows: rows, newest: {key, child}, spawned: tracer.spawned + 1}, ts)
+    tracer = ask(tracer, key, child)
+    tracer = %{tracer | spawned: tracer.spawned + 1}
+
+    if ts < from do
+      bounded(%{tracer | late: added(late, key, child)}, ts)
+    else
+      bounded(%{tracer | rows: added(rows, key, child), newest: {key, child}}, ts)
+    end
+  end
+
+  defp added(rows, key, child) do
+    Map.update(rows, key, {1, [child]}, fn {count, pids} -> {count + 1, [child | pids]} end)
+  end
+
+  defp ask(%{origin: origin, rows: rows} = tracer, key, child) do
+    {count, _pids} = Map.get(rows, key, {0, []})
+    if count < @max_late and Call.late?(elem(key, 0)), do: Origin.ask_late(origin, key, child)
+    if count == 0, do: ask_creator(tracer, key), else: tracer
   end
 
   defp ask_creator(%{creators: creators} = tracer, _key) when creators >= @max_creators, do: tracer
@@ -181,16 +203,19 @@ defmodule Penstock.Spawners.Tracer do
   end
 
   defp report(tracer, to, slice, newest \\ nil) do
-    window = %{rows: tracer.rows, newest: newest, from: tracer.from, to: to, next: tracer.next, slice: slice}
+    %{rows: rows, late: late} = tracer
+    window = %{rows: rows, late: late, newest: newest, from: tracer.from, to: to, next: tracer.next, slice: slice}
     send(tracer.run, {:window, self(), window})
   end
 
+  # A message from elsewhere is never read, so fewer than `full` tells may be left.
+  defp timeout(%{full: full}) when full != nil, do: 0
   defp timeout(%{last?: true}), do: :infinity
 
   defp timeout(%{to: to}) do
-    native = max(to - System.monotonic_time(), 0)
+    native = to - System.monotonic_time()
     # Rounds up, because a timeout before the end of the window would close it early.
-    System.convert_time_unit(native, :native, :millisecond) + 1
+    if native > 0, do: System.convert_time_unit(native, :native, :millisecond) + 1, else: 0
   end
 
   defp native_ms(ms), do: System.convert_time_unit(ms, :millisecond, :native)
