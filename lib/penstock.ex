@@ -595,7 +595,9 @@ defmodule Penstock do
   Returns which processes this node creates, and who creates them, for the next `ms` ms.
 
   For a person at a shell, who sees the count of processes grow and asks where they come from. It is
-  safe on a busy node in production. The call takes `ms` ms, by default 5,000.
+  safe on a busy node in production. The call takes `ms` ms, by default 5,000, and up to a second
+  more if the node is too busy to answer. The first call on a node that loads modules when they are
+  needed also waits for the code server, before the `ms` ms begin.
 
   Returns a list of maps, one for each function and creator, with most processes first:
 
@@ -603,8 +605,10 @@ defmodule Penstock do
       `:proc_lib` or Penstock it is the user's function, and for a server `init/1` of its module
     * `:by` - what the creating process runs, as its stack shows shortly after: the innermost
       function that is not one of OTP, Elixir or Penstock that creates processes. A server that
-      waits for a request is named by its initial call. `nil` if the creating process is dead by
-      then, is on another node, or does not answer in time
+      waits for a request is named by its initial call, before OTP 26.2 by the loop that it waits
+      in. `nil` if the creating process is dead by then, is on another node, or does not answer in
+      time. At most 100 creators are asked in a tenth of a second; the others have `nil`. One
+      creator may have several rows, for it is asked again later, and may run something else then
     * `:spawned` - how many of these processes were created
     * `:alive` - how many of them are alive at the end
     * `:per_second` - `:spawned` per second, a float
@@ -616,15 +620,16 @@ defmodule Penstock do
   ## Exactness
 
   Up to some 3,000 processes a second, every one is counted. Of more, a slice of each of some 10
-  windows a second is counted, up to 500 processes, and the figures are estimates in proportion. A
-  row that is a large part of the processes is then exact to some percent, and a row of few
-  processes may be missing. A process that creates as fast as it can is slower while it is counted,
-  so its figure is several times too low. `:alive` is an estimate for a row of more than 512
+  windows a second is counted, up to 500 processes, and the figures are estimates in proportion. The
+  figure of a creator that keeps a steady pace is then near to the truth, within a half of it, and a
+  row of few processes may be missing. A process that creates as fast as it can is slower while it is
+  counted, so its figure is too low: from a half down to a seventh of the truth. `:alive` is an estimate for a row of more than 512
   processes.
 
   `Task.async/1` and its like send the function to the task after they created it. So `:mfa` is a
   function of `Task.Supervised` if all tasks of a row ended before one could be asked. `:by` still
-  names the function that created the tasks.
+  names the function that created the tasks. Before OTP 26.2, the function of such a task is the
+  outermost one on its stack, whose arity includes the variables that a fun closes over.
 
   ## Tracing
 
@@ -635,7 +640,10 @@ defmodule Penstock do
   ends.
 
   Each trace message has a copy of the arguments of the created process, with all that its fun
-  closes over. The counting stops for the rest of a window when 16 MB have come.
+  closes over. The counting stops for the rest of a window as soon as the tracer finds 16 MB in its
+  memory. This is no hard bound: a creator of large processes may create many before the tracer runs.
+  Funs with 160 kB each took up to 80 MB. Funs with 10 MB each, made by a process that kept its
+  scheduler for a second, took up to 1 GB.
 
   ## Examples
 

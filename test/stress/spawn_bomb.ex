@@ -1,7 +1,8 @@
 defmodule Penstock.Stress.SpawnBomb do
   # Creates 100,000 processes a second, or as many as the VM can, and calls `Penstock.spawners/1`
   # meanwhile. The call must name the creators first, and its processes must stay small. It must not
-  # slow down the creator of 100,000 a second by more than a fifth.
+  # slow down the creator of 100,000 a second by more than a fifth, and its figure for that creator
+  # must be near to the truth. One creator makes processes with large funs.
   #
   # Prints also how much it slows down creators that use a whole core. These figures need a machine
   # without other load, so they decide nothing.
@@ -11,13 +12,20 @@ defmodule Penstock.Stress.SpawnBomb do
   @rounds 5
   @max_slowdown 0.2
   @max_memory 32 * 1_024 * 1_024
+  # The memory is looked at with each message. Before that, each scheduler may create for a whole
+  # time slice, in which large funs make most.
+  @max_memory_large 256 * 1_024 * 1_024
+  @large 10_000
+  # The figures of all rounds, divided by how many processes were created.
+  @ratio_paced {0.5, 1.5}
+  @max_ratio 3
   @per_second 100_000
   # The paced creator makes a batch each 10 ms.
   @batches_per_second 100
   @sample_ms 2
 
   def run do
-    results = for bomb <- [:paced, :loop, :chain, :crowd, :tasks], do: {bomb, compare(bomb)}
+    results = for bomb <- [:paced, :loop, :chain, :crowd, :tasks, :large], do: {bomb, compare(bomb)}
     bad = for {bomb, {_figures, faults}} <- results, faults != [], do: {bomb, faults}
     if bad == [], do: {:ok, length(results)}, else: {:error, bad}
   end
@@ -31,12 +39,14 @@ defmodule Penstock.Stress.SpawnBomb do
     [{{last, _, _}, {counted, _, rows}} | _] = Enum.reverse(rounds)
     first = if is_list(rows), do: List.first(rows)
     slowdown = 1 - traced / without
+    ratio = ratio(rounds)
 
     figures = %{
       without: without,
       traced: traced,
       percent: Float.round(slowdown * 100, 1),
       memory_kb: div(memory, 1_024),
+      ratio: Float.round(ratio, 2),
       first: first && {first.mfa, first.by, first.spawned}
     }
 
@@ -44,12 +54,24 @@ defmodule Penstock.Stress.SpawnBomb do
 
     faults = [
       slow: bomb == :paced and slowdown > @max_slowdown,
-      memory: memory > @max_memory,
+      memory: memory > if(bomb == :large, do: @max_memory_large, else: @max_memory),
+      ratio: not fair?(bomb, ratio),
       name: first == nil or not named?(bomb, first)
     ]
 
     {figures, for({fault, true} <- faults, do: fault)}
   end
+
+  # Returns how many times the created processes the figures tell. The rows of a creator differ in
+  # what it ran.
+  defp ratio(rounds) do
+    created = Enum.sum(for {_, {count, _, _}} <- rounds, do: count)
+    told = Enum.sum(for {_, {_, _, rows}} <- rounds, is_list(rows), row <- rows, do: row.spawned)
+    told / max(created, 1)
+  end
+
+  defp fair?(:paced, ratio), do: ratio >= elem(@ratio_paced, 0) and ratio <= elem(@ratio_paced, 1)
+  defp fair?(_bomb, ratio), do: ratio <= @max_ratio
 
   defp named?(:tasks, %{by: {module, _, _}}), do: module == __MODULE__
   defp named?(_bomb, %{mfa: {module, _, _}}), do: module == __MODULE__
@@ -88,6 +110,7 @@ defmodule Penstock.Stress.SpawnBomb do
   defp bomb(:paced, counter, stop), do: paced(counter, stop, System.monotonic_time(:microsecond))
   defp bomb(:loop, counter, stop), do: loop(counter, stop)
   defp bomb(:crowd, counter, stop), do: loop(counter, stop)
+  defp bomb(:large, counter, stop), do: large(Enum.to_list(1..@large), counter, stop)
   defp bomb(:tasks, counter, stop), do: tasks(counter, stop)
 
   defp bomb(:chain, counter, stop) do
@@ -118,6 +141,14 @@ defmodule Penstock.Stress.SpawnBomb do
       for _ <- 1..100, do: spawn(&nothing/0)
       :counters.add(counter, 1, 100)
       loop(counter, stop)
+    end
+  end
+
+  defp large(list, counter, stop) do
+    if :atomics.get(stop, 1) == 0 do
+      spawn(fn -> hd(list) end)
+      :counters.add(counter, 1, 1)
+      large(list, counter, stop)
     end
   end
 

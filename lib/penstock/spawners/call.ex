@@ -9,15 +9,23 @@ defmodule Penstock.Spawners.Call do
 
   @type named :: {module, atom, arity}
 
+  # The arguments are those of a created process, which may be of any type. `length/1` of an
+  # improper list makes a guard fail.
+  defguardp is_call(module, function, args) when is_atom(module) and is_atom(function) and length(args) >= 0
+
   # Returns the user's function. Returns the first function of the process if the arguments do not
   # have the user's.
   @spec of({module, atom, [term]}) :: named
   def of({:erlang, :apply, [fun, args]}) when is_function(fun) and is_list(args), do: fun_mfa(fun)
-  def of({:erlang, :apply, [module, function, args]}) when is_list(args), do: of({module, function, args})
+  def of({:erlang, :apply, [m, f, args]}) when is_call(m, f, args), do: of({m, f, args})
   def of({:proc_lib, :init_p, [_parent, _ancestors, fun]}) when is_function(fun), do: fun_mfa(fun)
-  def of({:proc_lib, :init_p, [_parent, _ancestors, module, function, args]}), do: of({module, function, args})
-  def of({:gen, :init_it, [kind, _starter, _parent, module, arg, _opts]}), do: server(kind, module, arg)
-  def of({:gen, :init_it, [kind, _starter, _parent, _name, module, arg, _opts]}), do: server(kind, module, arg)
+  def of({:proc_lib, :init_p, [_parent, _ancestors, m, f, args]}) when is_call(m, f, args), do: of({m, f, args})
+  def of({:gen, :init_it, [kind, _starter, _parent, module, arg, _opts]} = call), do: server(kind, module, arg, call)
+
+  def of({:gen, :init_it, [kind, _starter, _parent, _name, module, arg, _opts]} = call) do
+    server(kind, module, arg, call)
+  end
+
   def of({Task.Supervised, :noreply, args} = call), do: args |> List.last() |> work(call)
   def of({Child, :init, args} = call), do: args |> List.last() |> work(call)
   def of({Runner, :run, [_gate, _offer, work | _]} = call), do: work(work, call)
@@ -40,22 +48,24 @@ defmodule Penstock.Spawners.Call do
   def initial(_other), do: nil
 
   defp work(fun, _call) when is_function(fun), do: fun_mfa(fun)
-  defp work({module, f, args}, _call) when is_atom(module) and is_atom(f) and is_list(args), do: of({module, f, args})
+  defp work({m, f, args}, _call) when is_call(m, f, args), do: of({m, f, args})
   defp work(_other, call), do: as_is(call)
 
-  defp element({_gate, _ref, _monitor, _callers, {module, function, args}}, _call) when is_list(args) do
-    {module, function, length(args) + 1}
+  defp element({_gate, _ref, _monitor, _callers, {m, f, args}}, _call) when is_call(m, f, args) do
+    {m, f, length(args) + 1}
   end
 
   defp element({_gate, _ref, _monitor, _callers, fun}, _call) when is_function(fun), do: fun_mfa(fun)
   defp element(_stream, call), do: as_is(call)
 
-  defp server(:gen_event, _module, _arg), do: {:gen_event, :init_it, 6}
-  defp server(_kind, :supervisor, {_name, module, _arg}) when is_atom(module), do: {module, :init, 1}
-  defp server(_kind, DynamicSupervisor, {module, _arg, _name}) when is_atom(module), do: {module, :init, 1}
-  defp server(_kind, Agent.Server, work), do: work(work, {Agent.Server, :init, [work]})
-  defp server(_kind, module, _arg), do: {module, :init, 1}
+  defp server(:gen_event, _module, _arg, _call), do: {:gen_event, :init_it, 6}
+  defp server(_kind, :supervisor, {_name, module, _arg}, _call) when is_atom(module), do: {module, :init, 1}
+  defp server(_kind, DynamicSupervisor, {module, _arg, _name}, _call) when is_atom(module), do: {module, :init, 1}
+  defp server(_kind, Agent.Server, work, _call), do: work(work, {Agent.Server, :init, [work]})
+  defp server(_kind, module, _arg, _call) when is_atom(module), do: {module, :init, 1}
+  defp server(_kind, _module, _arg, call), do: as_is(call)
 
+  # The arguments of the first function of a process are a list.
   defp as_is({module, function, args}), do: {module, function, length(args)}
 
   defp fun_mfa(fun), do: :erlang.fun_info_mfa(fun)

@@ -5,14 +5,16 @@ defmodule Penstock.Spawners.Origin do
   @moduledoc false
 
   alias Penstock.Spawners.Call
+  alias Penstock.Task.Runner
+  alias Penstock.View.InitialCall
 
   # The age of a question at which it is dropped. The creator may run something else by then.
   @stale_ms 50
   # How often, with 1 ms between, a created process is asked that has no function yet.
   @late_tries 3
 
-  # From OTP 26.2 on, a process can be asked for one value of its dictionary.
-  @one_key? :erlang.system_info(:otp_release) >= ~c"27"
+  # The modules that call the function of a task.
+  @task_plumbing [Task.Supervised, Runner]
 
   # The modules whose functions create processes for others. Those of Penstock are added.
   @plumbing [
@@ -77,7 +79,7 @@ defmodule Penstock.Spawners.Origin do
         loop(run, plumbing, if(named, do: put_in(answer.by[key], named), else: answer))
 
       {:late, key, child, at} ->
-        named = if fresh?(at), do: initial_call(child, @late_tries)
+        named = if fresh?(at), do: late(child, @late_tries)
         loop(run, plumbing, if(named, do: update_in(answer.late[key], &[named | &1 || []]), else: answer))
 
       {:answer, number} ->
@@ -94,7 +96,7 @@ defmodule Penstock.Spawners.Origin do
   # A server that waits for a request has none, and is named by its initial call.
   defp running(pid, plumbing) when node(pid) == node() do
     case Process.info(pid, :current_stacktrace) do
-      {:current_stacktrace, stack} -> user_frame(stack, plumbing) || initial_call(pid, 1) || first_frame(stack)
+      {:current_stacktrace, stack} -> user_frame(stack, plumbing) || initial(pid) || first_frame(stack)
       nil -> nil
     end
   end
@@ -120,35 +122,23 @@ defmodule Penstock.Spawners.Origin do
     Map.new(@plumbing ++ own, &{&1, true})
   end
 
-  # Returns the function that a process names in its dictionary, or nil.
-  defp initial_call(pid, tries) do
-    case dictionary_value(pid) do
-      :dead -> nil
-      value -> Call.initial(value) || again(pid, tries - 1)
-    end
-  end
+  defp initial(pid), do: pid |> InitialCall.of() |> Call.initial()
+
+  # Returns the function that a process got late, or nil.
+  defp late(pid, tries), do: initial(pid) || called(pid) || again(pid, tries - 1)
 
   defp again(_pid, 0), do: nil
-  defp again(pid, tries), do: receive(after: (1 -> initial_call(pid, tries)))
+  defp again(pid, tries), do: receive(after: (1 -> late(pid, tries)))
 
-  if @one_key? do
-    defp dictionary_value(pid) do
-      case Process.info(pid, {:dictionary, :"$initial_call"}) do
-        {_item, value} -> value
-        nil -> :dead
-      end
-    end
-  else
-    # The largest heap, in words, of a process whose dictionary is read. The VM copies all of it.
-    @max_heap 100_000
-
-    defp dictionary_value(pid) do
-      with {:total_heap_size, words} when words <= @max_heap <- Process.info(pid, :total_heap_size),
-           {:dictionary, dictionary} <- Process.info(pid, :dictionary) do
-        List.keyfind(dictionary, :"$initial_call", 0, {nil, :undefined}) |> elem(1)
-      else
-        _dead_or_large -> :dead
-      end
+  # Returns the outermost function on the stack of a task that is not of `Task` itself, or nil. It
+  # is the function of the task, or the last one that it called as its tail.
+  defp called(pid) do
+    with {:current_stacktrace, stack} <- Process.info(pid, :current_stacktrace),
+         {[_ | _] = above, [_ | _]} <- Enum.split_while(stack, fn {module, _, _, _} -> module not in @task_plumbing end) do
+      {module, function, arity, _location} = List.last(above)
+      {module, function, arity}
+    else
+      _dead_or_not_called -> nil
     end
   end
 end

@@ -4,6 +4,9 @@ defmodule Penstock.Spawners.Rows do
   # A window that a bound has cut short counts in proportion: its counts are multiplied by its
   # length and divided by the time that was traced. So the counts of a node that creates more
   # processes than are traced are estimates, which do not depend on when the bounds were reached.
+  #
+  # The creation that reached a bound counts once. For n creations at random times, up to the n-th
+  # of them at time t, the fair estimate of the rate after t is (n - 1) / t.
   @moduledoc false
 
   alias Penstock.Spawners.{Call, Origin, Tracer}
@@ -12,6 +15,9 @@ defmodule Penstock.Spawners.Rows do
   @max_sample 512
   # The rows that are kept when there are more than twice as many: those with the most processes.
   @max_rows 1_000
+  # How many times as long as all windows the call may be. A run that a busy node held up until its
+  # last instant has one short window, which tells nothing of the rest.
+  @max_scale 4.0
 
   defstruct rows: %{}, late: %{}, covered: 0
 
@@ -31,12 +37,8 @@ defmodule Penstock.Spawners.Rows do
   @spec add(t, Tracer.window(), Origin.answer()) :: t
   def add(rows, %{from: from, to: to, next: next} = window, answer) do
     weight = (next - from) / (to - from)
-
-    added =
-      Enum.reduce(window.rows, rows.rows, fn {{call, _creator} = key, {count, pids}}, added ->
-        new = {count * weight, for(pid <- pids, do: {pid, weight})}
-        Map.update(added, {call, answer.by[key]}, new, &merge(&1, new))
-      end)
+    {before, newest} = split(window.rows, window.newest)
+    added = Enum.reduce([{before, weight}, {newest, 1.0}, {window.late, 1.0}], rows.rows, &weighted(&2, &1, answer))
 
     late =
       for {{call, _creator} = key, names} <- answer.late, name <- names, reduce: rows.late do
@@ -47,11 +49,31 @@ defmodule Penstock.Spawners.Rows do
     %{rows | rows: bounded(added), late: late, covered: rows.covered + next - from}
   end
 
-  # Returns the rows, most first. Windows that were lost, in which the tracer was killed, count as
-  # the others.
+  defp split(counted, nil), do: {counted, %{}}
+
+  # The newest is the first in the list of its row.
+  defp split(counted, {key, pid}) do
+    before =
+      case counted do
+        %{^key => {1, [^pid]}} -> Map.delete(counted, key)
+        %{^key => {count, [^pid | others]}} -> %{counted | key => {count - 1, others}}
+      end
+
+    {before, %{key => {1, [pid]}}}
+  end
+
+  defp weighted(rows, {counted, weight}, answer) do
+    Enum.reduce(counted, rows, fn {{call, _creator} = key, {count, pids}}, rows ->
+      new = {count * weight, for(pid <- pids, do: {pid, weight})}
+      Map.update(rows, {call, answer.by[key]}, new, &merge(&1, new))
+    end)
+  end
+
+  # Returns the rows, most first. Windows that were lost, in which the tracer was killed or did not
+  # run, count as the others.
   @spec list(t, pos_integer, pos_integer) :: [map]
   def list(%__MODULE__{rows: rows, late: late, covered: covered}, native, ms) do
-    scale = if covered == 0, do: 1.0, else: native / covered
+    scale = if covered == 0, do: 1.0, else: min(native / covered, @max_scale)
 
     named =
       for {{call, by} = key, {count, sample}} <- rows,

@@ -53,9 +53,10 @@ defmodule Penstock.Spawners.Run do
   end
 
   # Loads what the run needs, before the time begins. On a node full of ready processes, the code
-  # server takes seconds for each module, so it is asked only if need be.
+  # server takes long for each question. So it is asked once, and only if need be.
   defp load_modules do
-    for module <- Trace.modules() ++ @modules, not :erlang.module_loaded(module), do: Code.ensure_loaded(module)
+    missing = Enum.reject(Trace.modules() ++ @modules, &:erlang.module_loaded/1)
+    if missing != [], do: :code.ensure_modules_loaded(missing)
     :ok
   end
 
@@ -83,13 +84,13 @@ defmodule Penstock.Spawners.Run do
     end
   end
 
-  defp ended(%{trace: trace, next: next, until: until} = run) do
+  defp ended(%{trace: trace} = run) do
     Trace.stop(trace)
-    # If the tracer was killed, `next` has passed, and another one begins at once.
-    if next >= until, do: last_answers(run), else: pause(run)
+    pause(run)
   end
 
-  # Traces nothing until the next window begins.
+  # Traces nothing until the next window begins, or the time of the run is over. If the tracer was
+  # killed, the next window has begun, and so another tracer begins at once.
   defp pause(%{origin: origin, caller: caller, next: next, until: until} = run) do
     receive do
       {:origins, number, answer} -> run |> answered(number, answer) |> pause()
@@ -115,10 +116,16 @@ defmodule Penstock.Spawners.Run do
   # Counts the windows that wait, without what their creators run.
   defp without_answers(run), do: run.waiting |> Map.keys() |> Enum.reduce(run, &answered(&2, &1, Origin.none()))
 
+  # A killed origin answers nothing. If it dies just after this question, its exit signal comes.
   defp ask(%{number: number, waiting: waiting} = run, window) do
     Origin.answer(run.origin, number)
     run = %{run | number: number + 1, waiting: Map.put(waiting, number, window), next: window.next, slice: window.slice}
-    if map_size(waiting) < @max_waiting, do: run, else: answered(run, Enum.min(Map.keys(waiting)), Origin.none())
+
+    cond do
+      not Process.alive?(run.origin) -> without_answers(run)
+      map_size(waiting) < @max_waiting -> run
+      true -> answered(run, Enum.min(Map.keys(waiting)), Origin.none())
+    end
   end
 
   defp answered(run, number, answer) do
@@ -129,8 +136,8 @@ defmodule Penstock.Spawners.Run do
   end
 
   defp ms_to(next) do
-    native = max(next - System.monotonic_time(), 0)
+    native = next - System.monotonic_time()
     # Rounds up, so that no window begins before its time.
-    System.convert_time_unit(native, :native, :millisecond) + 1
+    if native > 0, do: System.convert_time_unit(native, :native, :millisecond) + 1, else: 0
   end
 end

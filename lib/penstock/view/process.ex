@@ -7,6 +7,7 @@ defmodule Penstock.View.Process do
   @moduledoc false
 
   alias Penstock.Options.Show
+  alias Penstock.View.InitialCall
 
   @typedoc "Plain terms for `Penstock.View.JSON`."
   @type view :: %{String.t() => term}
@@ -66,18 +67,7 @@ defmodule Penstock.View.Process do
   defp name([]), do: nil
   defp name(name), do: Show.show(name)
 
-  # The function that a process of OTP was started for is in its dictionary. From OTP 26.2 on, one
-  # entry can be read alone. Before that, the whole dictionary would be copied.
-  defp initial_call(pid, starter) when starter in @starters do
-    # Dialyzer of older OTPs knows no such item.
-    case Function.capture(:erlang, :process_info, 2).(pid, {:dictionary, :"$initial_call"}) do
-      {_item, {module, function, arity} = mfa} when is_atom(module) and is_atom(function) and is_integer(arity) -> mfa
-      _unknown -> starter
-    end
-  rescue
-    ArgumentError -> starter
-  end
-
+  defp initial_call(pid, starter) when starter in @starters, do: InitialCall.of(pid) || starter
   defp initial_call(_pid, mfa), do: mfa
 
   defp mfa({module, function, arity}), do: Exception.format_mfa(module, function, arity)
