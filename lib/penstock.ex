@@ -595,7 +595,8 @@ defmodule Penstock do
   Returns which processes this node creates, and who creates them, for the next `ms` ms.
 
   For a person at a shell, who sees the count of processes grow and asks where they come from. It is
-  safe on a busy node in production. The call takes `ms` ms, by default 5,000, and up to a second
+  safe on a busy node in production, unless processes are created with megabytes of arguments: see
+  "Tracing". The call takes `ms` ms, by default 5,000, and up to a second
   more if the node is too busy to answer. The first call on a node that loads modules when they are
   needed also waits for the code server, before the `ms` ms begin.
 
@@ -623,8 +624,8 @@ defmodule Penstock do
   windows a second is counted, up to 500 processes, and the figures are estimates in proportion. The
   figure of a creator that keeps a steady pace is then near to the truth, within a half of it, and a
   row of few processes may be missing. A process that creates as fast as it can is slower while it is
-  counted, so its figure is too low: from a half down to a seventh of the truth. `:alive` is an estimate for a row of more than 512
-  processes.
+  counted, so its figure is too low: from a half down to a seventh of the truth. `:alive` is an
+  estimate for a row of more than 512 processes.
 
   `Task.async/1` and its like send the function to the task after they created it. So `:mfa` is a
   function of `Task.Supervised` if all tasks of a row ended before one could be asked. `:by` still

@@ -33,11 +33,11 @@ defmodule Penstock.Stress.SpawnBomb do
   defp compare(bomb) do
     # Alternates, so that both see the same changes of the machine.
     rounds = for _ <- 1..@rounds, do: {round(bomb, false), round(bomb, true)}
-    without = rounds |> Enum.map(fn {{count, _, _}, _} -> count end) |> Enum.max()
-    traced = rounds |> Enum.map(fn {_, {count, _, _}} -> count end) |> Enum.max()
-    memory = rounds |> Enum.map(fn {_, {_, memory, _}} -> memory end) |> Enum.max()
-    [{{last, _, _}, {counted, _, rows}} | _] = Enum.reverse(rounds)
-    first = if is_list(rows), do: List.first(rows)
+    without = rounds |> Enum.map(fn {alone, _} -> alone.per_second end) |> Enum.max()
+    traced = rounds |> Enum.map(fn {_, traced} -> traced.per_second end) |> Enum.max()
+    memory = rounds |> Enum.map(fn {_, traced} -> traced.memory end) |> Enum.max()
+    {last, counted} = List.last(rounds)
+    first = if is_list(counted.rows), do: List.first(counted.rows)
     slowdown = 1 - traced / without
     ratio = ratio(rounds)
 
@@ -50,7 +50,7 @@ defmodule Penstock.Stress.SpawnBomb do
       first: first && {first.mfa, first.by, first.spawned}
     }
 
-    IO.puts("  #{bomb}: #{inspect(figures)} (last round: #{last} without, #{counted} with)")
+    IO.puts("  #{bomb}: #{inspect(figures)} (last round: #{last.per_second} without, #{counted.per_second} with)")
 
     faults = [
       slow: bomb == :paced and slowdown > @max_slowdown,
@@ -65,8 +65,8 @@ defmodule Penstock.Stress.SpawnBomb do
   # Returns how many times the created processes the figures tell. The rows of a creator differ in
   # what it ran.
   defp ratio(rounds) do
-    created = Enum.sum(for {_, {count, _, _}} <- rounds, do: count)
-    told = Enum.sum(for {_, {_, _, rows}} <- rounds, is_list(rows), row <- rows, do: row.spawned)
+    created = Enum.sum(for {_, traced} <- rounds, do: traced.count)
+    told = Enum.sum(for {_, %{rows: rows}} <- rounds, is_list(rows), row <- rows, do: row.spawned)
     told / max(created, 1)
   end
 
@@ -76,8 +76,8 @@ defmodule Penstock.Stress.SpawnBomb do
   defp named?(:tasks, %{by: {module, _, _}}), do: module == __MODULE__
   defp named?(_bomb, %{mfa: {module, _, _}}), do: module == __MODULE__
 
-  # Returns how many processes were created, the most memory that the processes of the call had, and
-  # the rows.
+  # Returns how many processes were created, in all and per second, the most memory that the processes
+  # of the call had, and the rows. A call takes longer than its time if it has modules to load.
   defp round(bomb, traced?) do
     for pid <- Process.list(), do: :erlang.garbage_collect(pid)
     counter = :counters.new(1, [])
@@ -89,6 +89,7 @@ defmodule Penstock.Stress.SpawnBomb do
         watch(stop, 0)
       end)
 
+    from = System.monotonic_time(:microsecond)
     bombers = for _ <- 1..bombers(bomb), do: spawn_monitor(fn -> bomb(bomb, counter, stop) end)
 
     rows =
@@ -99,9 +100,10 @@ defmodule Penstock.Stress.SpawnBomb do
       end
 
     count = :counters.get(counter, 1)
+    elapsed = System.monotonic_time(:microsecond) - from
     :atomics.put(stop, 1, 1)
     for {_pid, monitor} <- bombers, do: receive(do: ({:DOWN, ^monitor, _, _, _} -> :ok))
-    {count, Task.await(watch), rows}
+    %{count: count, per_second: div(count * 1_000_000, elapsed), memory: Task.await(watch), rows: rows}
   end
 
   defp bombers(:crowd), do: 100
