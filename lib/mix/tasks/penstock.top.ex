@@ -38,7 +38,7 @@ defmodule Mix.Tasks.Penstock.Top do
   @impl true
   def run(args) do
     {node, opts} = parse(args)
-    # What the VM logs would tear the page. The task says itself what goes wrong.
+    # A log line of the VM would break the page, so the task reports errors itself.
     :logger.set_primary_config(:level, :none)
 
     with {:ok, node} <- Connection.open(node, opts),

@@ -31,7 +31,7 @@ defmodule Penstock.Admission.BanReport do
     end
   end
 
-  # Of bans that end at the same time, the walk meets the kept ones first, so they stay.
+  # If two bans end at the same time, the report keeps the one that the walk met first.
   defp keep(kept, found, n) do
     case better(kept, found, n) do
       [] -> kept

@@ -21,7 +21,7 @@ defmodule Penstock.Dashboard.History do
   @longest_rest_ms 5_000
   # A page that was closed is not served any longer after this time.
   @asked_ms 5_000
-  # What a client is shown stays until the next snapshot, which may be late by this.
+  # The next snapshot may be late by this time. Clients get the last one until then.
   @late_ms 500
   @most_rows 20
   @patience_ms 5_000
@@ -40,7 +40,7 @@ defmodule Penstock.Dashboard.History do
     end
   end
 
-  # Of several clients, the first makes the process write, and the others get what it wrote.
+  # The process writes an answer for the first client. Later clients get the same text.
   defp ask(table) do
     case :ets.lookup(table, :history) do
       [{:history, pid}] -> GenServer.call(pid, :show, @patience_ms)

@@ -28,7 +28,7 @@ defmodule Penstock.Dashboard.Live.Rows do
         why: gate["why"] || "",
         used: used(gate["in_use"], gate["limit"]),
         waiting: if(gate["waiting"], do: Figure.count(gate["waiting"]), else: ""),
-        # A ban admits nobody by itself.
+        # A ban list counts no admissions.
         admitted: if(gate["kind"] == "ban", do: "", else: Figure.rate(gate["admitted_s"])),
         refused: Figure.rate(gate["refused_s"])
       },
