@@ -66,7 +66,7 @@ defmodule Penstock.Spawners.Origin do
   end
 
   # Sends `{:origins, number, answer}` to the run, with all answers since the last such message.
-  @spec answer(pid, non_neg_integer) :: :ok
+  @spec answer(pid, integer) :: :ok
   def answer(origin, number) do
     send(origin, {:answer, number})
     :ok

@@ -16,7 +16,7 @@ defmodule Penstock.Spawners.Run do
 
   @modules [Call, Origin, Rows, Tracer, Enum, List, Map, System, :rand]
 
-  defstruct [:caller, :origin, :until, :next, :tracer, :trace, slice: :whole, number: 0, waiting: %{}, rows: Rows.new()]
+  defstruct [:caller, :origin, :until, :next, :tracer, :trace, slice: :whole, waiting: %{}, rows: Rows.new()]
 
   @spec run(pos_integer) :: [map] | {:error, :busy | :tracing}
   def run(ms) do
@@ -76,7 +76,7 @@ defmodule Penstock.Spawners.Run do
   # Takes windows until the tracer has ended.
   defp windows(%{tracer: tracer, origin: origin, caller: caller} = run) do
     receive do
-      {:window, ^tracer, window} -> run |> ask(window) |> windows()
+      {:window, ^tracer, window} -> run |> taken(window) |> windows()
       {:origins, number, answer} -> run |> answered(number, answer) |> windows()
       {:EXIT, ^origin, _reason} -> run |> without_answers() |> windows()
       {:EXIT, ^tracer, _reason} -> ended(run)
@@ -116,10 +116,10 @@ defmodule Penstock.Spawners.Run do
   # Counts the windows that wait, without what their creators run.
   defp without_answers(run), do: run.waiting |> Map.keys() |> Enum.reduce(run, &answered(&2, &1, Origin.none()))
 
-  # A killed origin answers nothing. If it dies just after this question, its exit signal comes.
-  defp ask(%{number: number, waiting: waiting} = run, window) do
-    Origin.answer(run.origin, number)
-    run = %{run | number: number + 1, waiting: Map.put(waiting, number, window), next: window.next, slice: window.slice}
+  # The origin answers once it has answered the questions of the window, and so after the window
+  # came. A killed origin answers nothing. If it dies after this question, its exit signal comes.
+  defp taken(%{waiting: waiting} = run, %{number: number} = window) do
+    run = %{run | waiting: Map.put(waiting, number, window), next: window.next, slice: window.slice}
 
     cond do
       not Process.alive?(run.origin) -> without_answers(run)

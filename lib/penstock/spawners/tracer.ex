@@ -45,8 +45,10 @@ defmodule Penstock.Spawners.Tracer do
   @typedoc """
   The counts from one time to another, in native units, and when the next window begins. `late` are
   those of earlier windows. `newest` is the creation at which a bound was reached, one of `rows`.
+  The origin answers for the window with its number, which rises from window to window.
   """
   @type window :: %{
+          number: integer,
           rows: rows,
           late: rows,
           newest: {Origin.key(), pid} | nil,
@@ -202,10 +204,13 @@ defmodule Penstock.Spawners.Tracer do
     if slice > native_ms(@windows.last), do: :whole, else: div(slice * 3, 2) + 1
   end
 
+  # The tracer itself asks for the answers. So all questions of this window come before that, and
+  # all of the next one after it.
   defp report(tracer, to, slice, newest \\ nil) do
-    %{rows: rows, late: late} = tracer
-    window = %{rows: rows, late: late, newest: newest, from: tracer.from, to: to, next: tracer.next, slice: slice}
-    send(tracer.run, {:window, self(), window})
+    number = System.unique_integer([:monotonic])
+    counts = Map.take(tracer, [:rows, :late, :from, :next])
+    send(tracer.run, {:window, self(), Map.merge(counts, %{number: number, newest: newest, to: to, slice: slice})})
+    Origin.answer(tracer.origin, number)
   end
 
   # A message from elsewhere is never read, so fewer than `full` tells may be left.
