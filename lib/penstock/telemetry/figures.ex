@@ -2,10 +2,9 @@ defmodule Penstock.Telemetry.Figures do
   # Reads a gate for its events: what is used of it now, and its totals.
   @moduledoc false
 
-  alias Penstock.Admission.{Limiter, Names, Resolver}
-  alias Penstock.{Ban, Gate, KeyedPool, Native}
-  alias Penstock.Process.PoolReport
+  alias Penstock.Admission.Names
   alias Penstock.Telemetry.Emit
+  alias Penstock.View.Totals
 
   @typedoc """
   A total that an event tells the growth of: the name that `Penstock.Telemetry.Flow` knows the event by,
@@ -51,67 +50,40 @@ defmodule Penstock.Telemetry.Figures do
     end
   end
 
-  # Returns nil if the gate is gone. All figures are of the opening: the number is the same before and
-  # after the others are read, and no other opening has it.
+  # Returns nil if the gate is gone.
   @spec read(atom, boolean) :: t | nil
   def read(name, count?) do
-    with %{opening: opening} = meters <- Native.gate_meters(name),
-         {kind, usage, totals} <- of(Resolver.kind(name), name, meters, count?),
-         %{opening: ^opening} <- Native.gate_meters(name) do
-      %{name: name, kind: kind, opening: opening, usage: usage, totals: totals}
-    else
-      _gone -> nil
-    end
-  rescue
-    # Raised if the gate closes meanwhile.
-    ArgumentError -> nil
+    with %{kind: kind, opening: opening} = gate <- Totals.opening(name, count?),
+         do: %{name: name, kind: kind, opening: opening, usage: usage(kind, gate.info), totals: totals(kind, gate)}
   end
 
-  defp of(:pool, name, %{refused: refused} = meters, _count?) do
-    with %{} = info <- PoolReport.info(name, name) do
-      usage = Map.take(info, [:in_use, :waiting, :max_waiting, :holders, :overdraft])
-      bounds = if info.limit == :infinity, do: %{}, else: Map.take(info, [:limit, :available])
-      overdue = for {:held_longer_than, n} <- info, into: %{}, do: {:overdue, n}
-      {:pool, usage |> Map.merge(bounds) |> Map.merge(overdue), permit_totals(info, refused, meters)}
-    end
+  defp usage(:pool, info) do
+    usage = Map.take(info, [:in_use, :waiting, :max_waiting, :holders, :overdraft])
+    bounds = if info.limit == :infinity, do: %{}, else: Map.take(info, [:limit, :available])
+    overdue = for {:held_longer_than, n} <- info, into: %{}, do: {:overdue, n}
+    usage |> Map.merge(bounds) |> Map.merge(overdue)
   end
 
-  defp of(:keyed_pool, name, %{refused: refused} = meters, _count?) do
-    info = KeyedPool.info(name)
-    usage = Map.take(info, [:limit, :keys, :max_keys, :in_use, :waiting, :max_waiting])
-    {:keyed_pool, usage, permit_totals(info, refused, meters)}
-  end
+  defp usage(:keyed_pool, info), do: Map.take(info, [:limit, :keys, :max_keys, :in_use, :waiting, :max_waiting])
+  defp usage(:rate_limiter, info), do: Map.take(info, [:keys, :max_keys])
+  defp usage(:ban, info), do: Map.take(info, [:bans, :max_bans])
+  defp usage(:gate, _info), do: %{}
 
-  defp of(:limiter, name, _meters, count?) do
-    with %{} = info <- if(count?, do: Limiter.info(name), else: Native.rate_info(name)) do
-      {:rate_limiter, Map.take(info, [:keys, :max_keys]), flow(info.allowed, %{rate_limited: info.denied})}
-    end
-  end
+  defp totals(:ban, %{info: info}), do: [{:dropped, :count, info.dropped}]
 
-  defp of(:ban, name, _meters, count?) do
-    with %{} = info <- if(count?, do: Ban.info(name), else: Native.ban_info(name)) do
-      {:ban, Map.take(info, [:bans, :max_bans]), [{:dropped, :count, info.dropped}]}
-    end
-  end
-
-  defp of(:gate, name, _meters, _count?) do
-    info = Gate.info(name)
-    {:gate, %{}, flow(info.admitted, info.rejected)}
-  end
-
-  # A gate of another kind has the name by now.
-  defp of(_kind, _name, _meters, _count?), do: nil
-
-  defp permit_totals(info, refused, meters) do
+  defp totals(kind, %{info: info, meters: meters} = gate) when kind in [:pool, :keyed_pool] do
     [
       {:exit, :permits, info.released_by_exit},
       {:killed, :count, meters.killed},
       {:overdrawn, :count, meters.overdrawn}
-      | flow(info.acquired, Map.put(refused, :timeout, info.timed_out))
+      | flow(gate)
     ]
   end
 
-  defp flow(admitted, refused) do
+  defp totals(_kind, gate), do: flow(gate)
+
+  defp flow(gate) do
+    {admitted, refused} = Totals.of(gate)
     reasons = for {reason, n} <- refused, do: {:refused, reason, n}
     [{:flow, :admitted, admitted}, {:flow, :refused, refused |> Map.values() |> Enum.sum()} | reasons]
   end
