@@ -7,11 +7,7 @@ defmodule Penstock.BanTest do
 
   # Starts a ban that ends with the test. By default only `Ban.advance/2` moves the ban's clock.
   # Returns the ban's name.
-  defp start(opts) do
-    opts = opts |> Keyword.put_new_lazy(:name, &unique_name/0) |> Keyword.put_new(:clock, :manual)
-    start_supervised!({Ban, opts}, id: opts[:name])
-    opts[:name]
-  end
+  defp start(opts), do: start_gate(Ban, Keyword.put_new(opts, :clock, :manual))
 
   defp fail(ban, key, n), do: for(_ <- 1..n, do: Ban.record_failure(ban, key))
 

@@ -15,11 +15,7 @@ defmodule Penstock.KeyedPoolGateTest do
 
   @moduletag :capture_log
 
-  defp start(opts) do
-    opts = Keyword.put_new_lazy(opts, :name, &unique_name/0)
-    _pid = start_supervised!({KeyedPool, opts})
-    opts[:name]
-  end
+  defp start(opts), do: start_gate(KeyedPool, opts)
 
   defp in_use(pool, key), do: KeyedPool.info(pool, key).in_use
   defp await_in_use(pool, n), do: eventually(fn -> KeyedPool.info(pool).in_use == n end)

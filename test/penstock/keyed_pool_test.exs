@@ -5,11 +5,7 @@ defmodule Penstock.KeyedPoolTest do
 
   doctest KeyedPool
 
-  defp start(opts) do
-    opts = Keyword.put_new_lazy(opts, :name, &unique_name/0)
-    _pid = start_supervised!({KeyedPool, opts})
-    opts[:name]
-  end
+  defp start(opts), do: start_gate(KeyedPool, opts)
 
   defp await_waiters(pool, n), do: eventually(fn -> KeyedPool.info(pool).waiting == n end)
 

@@ -18,12 +18,6 @@ defmodule Penstock.ListenerTest do
 
   defp tls(opts), do: Module.concat(listener(opts), TLS)
 
-  defp start(module, opts) do
-    name = unique_name()
-    start_supervised!({module, [name: name] ++ opts}, id: name)
-    name
-  end
-
   # Returns a listening socket of the test, and its port.
   defp listen(transport) do
     {:ok, socket} = transport.listen(0, [:binary, active: false, ip: {127, 0, 0, 1}, backlog: 1_024])
@@ -232,7 +226,7 @@ defmodule Penstock.ListenerTest do
     end
 
     test "goes by the prefix of the address" do
-      keyed = start(KeyedPool, limit: 1)
+      keyed = start_gate(KeyedPool, limit: 1)
       transport = tls(gate: keyed)
       {:ok, socket} = transport.listen(0, ip: {0, 0, 0, 0})
       {:ok, port} = transport.port(socket)
@@ -251,7 +245,7 @@ defmodule Penstock.ListenerTest do
     end
 
     test "accepts from a unix socket" do
-      keyed = start(KeyedPool, limit: 1)
+      keyed = start_gate(KeyedPool, limit: 1)
       transport = tls(gate: keyed)
       path = Path.join(System.tmp_dir!(), "penstock-#{System.unique_integer([:positive])}.sock")
       on_exit(fn -> File.rm(path) end)
@@ -263,7 +257,7 @@ defmodule Penstock.ListenerTest do
     end
 
     test "counts nothing for a limiter, and passes its refusals" do
-      limiter = start(RateLimiter, limit: 2, per: 60_000)
+      limiter = start_gate(RateLimiter, limit: 2, per: 60_000)
       transport = tls(gate: limiter)
       {socket, port} = listen(transport)
       acceptor = actor()
@@ -353,9 +347,9 @@ defmodule Penstock.ListenerTest do
   end
 
   test "all permits are back after 1,000 connections whose processes and acceptors are killed at random" do
-    keyed = start(KeyedPool, limit: 5)
+    keyed = start_gate(KeyedPool, limit: 5)
     pool = start_pool(limit: 20)
-    gate = start(Gate, limits: [keyed, pool])
+    gate = start_gate(Gate, limits: [keyed, pool])
     transport = tls(gate: gate)
     {:ok, socket} = transport.listen(0, ip: {0, 0, 0, 0}, active: false, backlog: 1_024)
     {:ok, port} = transport.port(socket)

@@ -28,21 +28,13 @@ defmodule Penstock.MetricsTest do
 
   defp refused(families, name, reason), do: value(families, "refused_total", name, %{"reason" => "#{reason}"})
 
-  defp start(child) do
-    {_module, opts} =
-      child = with {module, opts} <- child, do: {module, Keyword.put_new_lazy(opts, :name, &unique_name/0)}
-
-    start_supervised!(child, id: opts[:name])
-    opts[:name]
-  end
-
   # Starts a gate of each kind. Returns their names.
   defp each_kind do
-    pool = start({Pool, limit: 2})
-    keyed_pool = start({KeyedPool, limit: 2, max_keys: 10})
-    limiter = start({RateLimiter, limit: 2, per: 60_000, max_keys: 10})
-    ban = start({Ban, max_keys: 10, max_bans: 10})
-    gate = start({Gate, limits: [pool, limiter, ban]})
+    pool = start_gate(Pool, limit: 2)
+    keyed_pool = start_gate(KeyedPool, limit: 2, max_keys: 10)
+    limiter = start_gate(RateLimiter, limit: 2, per: 60_000, max_keys: 10)
+    ban = start_gate(Ban, max_keys: 10, max_bans: 10)
+    gate = start_gate(Gate, limits: [pool, limiter, ban])
     %{pool: pool, keyed_pool: keyed_pool, rate_limiter: limiter, ban: ban, gate: gate}
   end
 
@@ -108,7 +100,7 @@ defmodule Penstock.MetricsTest do
 
   describe "a pool" do
     test "has its own figures" do
-      pool = start({Pool, limit: 3, max_waiting: 1, held_longer_than: 60_000})
+      pool = start_gate(Pool, limit: 3, max_waiting: 1, held_longer_than: 60_000)
       holder = holder(pool, 2)
       {:error, :full} = Pool.try_acquire(pool, 2)
       {:error, :full} = Pool.try_acquire(pool, 4)
@@ -148,13 +140,13 @@ defmodule Penstock.MetricsTest do
     end
 
     test "without a limit has +Inf as its limit, so that a share of it is 0" do
-      pool = start({Pool, limit: :infinity})
+      pool = start_gate(Pool, limit: :infinity)
       assert value(families(), "permits_limit", pool) == :infinity
       assert Exposition.value(families(:prometheus), "penstock_permits_limit", %{"gate" => inspect(pool)}) == :infinity
     end
 
     test "has no overdue holders without the option" do
-      assert value(families(), "holders_overdue", start({Pool, limit: 1})) == nil
+      assert value(families(), "holders_overdue", start_gate(Pool, limit: 1)) == nil
     end
   end
 
@@ -221,7 +213,7 @@ defmodule Penstock.MetricsTest do
               # Tests that run meanwhile rely on the empty name to be that of no gate.
               " "
             ],
-            do: start({Pool, name: :"#{text}", limit: 1})
+            do: start_gate(Pool, name: :"#{text}", limit: 1)
 
       for format <- @formats, families = families(format), name <- names do
         assert value(families, "permits_limit", name) == 1
@@ -355,7 +347,7 @@ defmodule Penstock.MetricsTest do
       test "#{file} names only metrics that there are" do
         text = File.read!(Path.join(:code.priv_dir(:penstock), unquote(file)))
         named = Regex.scan(~r/\bpenstock_[a-z_]+/, text) |> List.flatten() |> Enum.uniq()
-        start({Pool, limit: 1, held_longer_than: 1})
+        start_gate(Pool, limit: 1, held_longer_than: 1)
         each_kind()
 
         samples =

@@ -35,12 +35,6 @@ defmodule Penstock.PlugTest do
 
   defp serving(conn, serve), do: %{conn | private: Map.merge(conn.private, %{serve: serve, test: self()})}
 
-  defp start_keyed(opts) do
-    opts = Keyword.put_new_lazy(opts, :name, &unique_name/0)
-    start_supervised!({KeyedPool, opts}, id: opts[:name])
-    opts[:name]
-  end
-
   defp call(conn, opts), do: Penstock.Plug.call(conn, Penstock.Plug.init([to: App] ++ opts))
 
   defp in_use(gate) when is_atom(gate) do
@@ -66,7 +60,7 @@ defmodule Penstock.PlugTest do
 
   describe "around another plug" do
     test "holds a permit of the client during the call, however it ends" do
-      gate = start_keyed(limit: 1)
+      gate = start_gate(KeyedPool, limit: 1)
       test = self()
 
       for {end_, serve} <- ends() do
@@ -93,7 +87,7 @@ defmodule Penstock.PlugTest do
     end
 
     test "gives the permit back if the process of the request is killed" do
-      gate = start_keyed(limit: 1)
+      gate = start_gate(KeyedPool, limit: 1)
       test = self()
 
       {pid, ref} =
@@ -115,7 +109,7 @@ defmodule Penstock.PlugTest do
     end
 
     test "counts clients by the prefix of their addresses" do
-      gate = start_keyed(limit: 1)
+      gate = start_gate(KeyedPool, limit: 1)
 
       nested = fn inner ->
         call(serving(conn({192, 0, 2, 1}), fn _conn -> call(serving(inner, &ok/1), gate: gate) end), gate: gate)
@@ -129,12 +123,12 @@ defmodule Penstock.PlugTest do
     end
 
     test "lets one client after the other in at limit 1" do
-      gate = start_keyed(limit: 1)
+      gate = start_gate(KeyedPool, limit: 1)
       for _ <- 1..200, do: assert(call(serving(conn(), &ok/1), gate: gate).status == 200)
     end
 
     test "does not ask for skipped requests" do
-      gate = start_keyed(limit: 1)
+      gate = start_gate(KeyedPool, limit: 1)
       :ok = KeyedPool.drain(gate)
       skip = fn conn -> conn.remote_ip == {127, 0, 0, 1} end
       assert call(serving(conn({127, 0, 0, 1}), &ok/1), gate: gate, skip: skip).status == 200
@@ -142,7 +136,7 @@ defmodule Penstock.PlugTest do
     end
 
     test "serves refused requests in a dry run, and counts and reports them" do
-      gate = start_keyed(limit: 1)
+      gate = start_gate(KeyedPool, limit: 1)
 
       inner = fn conn ->
         log =
@@ -164,7 +158,7 @@ defmodule Penstock.PlugTest do
     end
 
     test "passes keys of single limits and the cost" do
-      pool = start_keyed(limit: 1)
+      pool = start_gate(KeyedPool, limit: 1)
       limiter = unique_name()
       start_supervised!({Penstock.RateLimiter, name: limiter, limit: 10, per: 60_000})
       gate = unique_name()
@@ -184,7 +178,7 @@ defmodule Penstock.PlugTest do
     end
 
     test "raises what a function of the options raises, and takes nothing" do
-      gate = start_keyed(limit: 1)
+      gate = start_gate(KeyedPool, limit: 1)
       conn = serving(conn(), &ok/1)
       assert_raise RuntimeError, "no key", fn -> call(conn, gate: gate, key: fn _ -> raise "no key" end) end
       assert catch_throw(call(conn, gate: gate, skip: fn _ -> throw(:no_skip) end)) == :no_skip
@@ -202,7 +196,7 @@ defmodule Penstock.PlugTest do
     end
 
     test "gives the permit back if the header fields cannot be put into the conn" do
-      {keyed, limiter, gate} = {start_keyed(limit: 1), unique_name(), unique_name()}
+      {keyed, limiter, gate} = {start_gate(KeyedPool, limit: 1), unique_name(), unique_name()}
       start_supervised!({Penstock.RateLimiter, name: limiter, limit: 10, per: 60_000})
       start_supervised!({Gate, name: gate, limits: [keyed, limiter]})
       sent = ok(serving(conn(), &ok/1))
@@ -223,7 +217,7 @@ defmodule Penstock.PlugTest do
         def call(conn, opts), do: Plug.Conn.put_private(conn, :opts, opts)
       end
 
-      gate = start_keyed(limit: 1)
+      gate = start_gate(KeyedPool, limit: 1)
       opts = Penstock.Plug.init(to: {Initialised, [a: 1]}, gate: gate)
       assert Penstock.Plug.call(conn(), opts).private.opts == {:initialised, [a: 1]}
     end
@@ -233,7 +227,7 @@ defmodule Penstock.PlugTest do
 
   describe "use Penstock.Plug" do
     setup do
-      %{gate: start_keyed(name: __MODULE__.WrappedGate, limit: 1)}
+      %{gate: start_gate(KeyedPool, name: __MODULE__.WrappedGate, limit: 1)}
     end
 
     test "holds the permit while an error is rendered", %{gate: gate} do
@@ -270,7 +264,7 @@ defmodule Penstock.PlugTest do
     end
 
     test "wraps a call/2 that comes after it" do
-      gate = start_keyed(name: __MODULE__.HandwrittenGate, limit: 1)
+      gate = start_gate(KeyedPool, name: __MODULE__.HandwrittenGate, limit: 1)
       conn = serving(conn(), &ok/1)
       key = fn key -> %{conn | private: Map.put(conn.private, :key, key)} end
       assert Handwritten.call(key.(fn -> :a end), []).status == 200
@@ -406,7 +400,7 @@ defmodule Penstock.PlugTest do
       gate = unique_name()
       keys = %{MyApp.One => fn _conn -> 1 end}
       for _ <- 1..3, do: assert(call(serving(conn(), &ok/1), gate: gate, keys: keys).status == 503)
-      pool = start_keyed(limit: 1)
+      pool = start_gate(KeyedPool, limit: 1)
       start_supervised!({Gate, name: gate, limits: [pool]})
       assert_raise ArgumentError, ~r/MyApp.One in :keys is no limit/, fn -> call(conn(), gate: gate, keys: keys) end
       assert call(serving(conn(), &ok/1), gate: gate, keys: %{pool => fn _ -> 1 end}).status == 200
@@ -447,9 +441,9 @@ defmodule Penstock.PlugTest do
 
     test "is not warned about if that is meant, or if a limit goes by a key" do
       assert warnings(start_pool(limit: 1), key: :none) == 0
-      assert warnings(start_keyed(limit: 1), []) == 0
+      assert warnings(start_gate(KeyedPool, limit: 1), []) == 0
       pool = start_pool(limit: 1)
-      {keyed, gate, pools} = {start_keyed(limit: 1), unique_name(), unique_name()}
+      {keyed, gate, pools} = {start_gate(KeyedPool, limit: 1), unique_name(), unique_name()}
       start_supervised!({Gate, name: gate, limits: [keyed, pool]}, id: gate)
       start_supervised!({Gate, name: pools, limits: [pool]}, id: pools)
       assert warnings(gate, []) == 0
@@ -488,7 +482,7 @@ defmodule Penstock.PlugTest do
   end
 
   test "gives every permit back if processes of requests are killed at random" do
-    gate = start_keyed(limit: 3)
+    gate = start_gate(KeyedPool, limit: 3)
     opts = Penstock.Plug.init(to: App, gate: gate)
     test = self()
 

@@ -36,12 +36,6 @@ defmodule Penstock.TelemetryTest do
   @usage for kind <- [:pool, :keyed_pool, :rate_limiter, :ban], do: [:penstock, kind, :usage]
   @growing [@flow, @refused, @exit, @killed, @overdrawn, @dropped]
 
-  defp start_gate(module, opts) do
-    name = unique_name()
-    start_supervised!({module, [name: name] ++ opts}, id: name)
-    name
-  end
-
   # Returns the growth that a flush tells of a gate: a map of events, or of {event, reason}, to numbers.
   defp grown(gate) do
     flush()

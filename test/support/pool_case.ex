@@ -37,6 +37,13 @@ defmodule Penstock.PoolCase do
     opts[:name]
   end
 
+  @doc "Starts a named gate of any kind that ends with the test. Returns its name, the id of its child."
+  def start_gate(module, opts) do
+    opts = Keyword.put_new_lazy(opts, :name, &unique_name/0)
+    start_supervised!({module, opts}, id: opts[:name])
+    opts[:name]
+  end
+
   @doc "Starts a pool with a name, and an equal pool without one, because their hot paths differ."
   def both(opts), do: [start_pool(opts), Pool.new(opts)]
 

@@ -37,12 +37,6 @@ defmodule Penstock.Integration.CowboyListenerTest do
     {module, :ranch.get_port(module)}
   end
 
-  defp start_keyed(opts) do
-    name = unique_name()
-    start_supervised!({KeyedPool, [name: name] ++ opts}, id: name)
-    name
-  end
-
   defp connections(name), do: length(:ranch.procs(name, :connections))
   defp supervisors(name), do: for({_id, pid} <- :ranch_server.get_connections_sups(name), do: pid)
 
@@ -95,7 +89,7 @@ defmodule Penstock.Integration.CowboyListenerTest do
   end
 
   test "goes by the prefix of the address" do
-    keyed = start_keyed(limit: 5)
+    keyed = start_gate(KeyedPool, limit: 5)
     {_name, port} = start!(gate: keyed)
     clients = for last <- 1..2, _ <- 1..20, do: connect!(port, {127, 0, 0, last})
     assert eventually(fn -> Enum.count(clients, &ended?/1) == 30 end)

@@ -35,12 +35,6 @@ defmodule Penstock.Integration.CowboyPlugTest do
     port
   end
 
-  defp start_gate(module, opts) do
-    name = unique_name()
-    start_supervised!({module, [name: name] ++ opts}, id: name)
-    name
-  end
-
   # Returns the processes that serve the next `n` requests.
   defp serving(n) do
     for _ <- 1..n do

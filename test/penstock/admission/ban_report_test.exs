@@ -4,11 +4,7 @@ defmodule Penstock.Admission.BanReportTest do
   alias Penstock.Admission.BanReport
   alias Penstock.Ban
 
-  defp start_bans(opts \\ []) do
-    name = unique_name()
-    start_supervised!({Ban, [name: name, clock: :manual] ++ opts})
-    name
-  end
+  defp start_bans(opts \\ []), do: start_gate(Ban, [clock: :manual] ++ opts)
 
   test "the last bans are the first of all bans, for any number" do
     ban = start_bans()

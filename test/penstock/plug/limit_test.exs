@@ -9,14 +9,8 @@ defmodule Penstock.Plug.LimitTest do
 
   doctest Penstock.Plug.Limit
 
-  defp start(module, opts) do
-    name = unique_name()
-    start_supervised!({module, [name: name] ++ opts}, id: name)
-    name
-  end
-
   test "passes on what a limiter admits, and halts what it refuses" do
-    limiter = start(RateLimiter, limit: 1, per: 60_000)
+    limiter = start_gate(RateLimiter, limit: 1, per: 60_000)
     opts = Limit.init(gate: limiter)
     conn = Limit.call(conn(), opts)
     assert {conn.status, conn.halted, conn.state} == {nil, false, :unset}
@@ -27,8 +21,8 @@ defmodule Penstock.Plug.LimitTest do
   end
 
   test "asks a gate of limiters and bans by a key of the request" do
-    {ban, limiter} = {start(Ban, []), start(RateLimiter, limit: 5, per: 60_000)}
-    gate = start(Gate, limits: [ban, limiter])
+    {ban, limiter} = {start_gate(Ban, []), start_gate(RateLimiter, limit: 5, per: 60_000)}
+    gate = start_gate(Gate, limits: [ban, limiter])
     opts = Limit.init(gate: gate, key: & &1.assigns.user_id)
     user = fn id -> %{conn() | assigns: %{user_id: id}} end
     assert Limit.call(user.(1), opts).halted == false
@@ -40,7 +34,7 @@ defmodule Penstock.Plug.LimitTest do
   end
 
   test "adds its limiters to the fields of an earlier plug" do
-    {first, second} = {start(RateLimiter, limit: 5, per: 60_000), start(RateLimiter, limit: 6, per: 60_000)}
+    {first, second} = {start_gate(RateLimiter, limit: 5, per: 60_000), start_gate(RateLimiter, limit: 6, per: 60_000)}
     conn = conn() |> Limit.call(Limit.init(gate: first)) |> Limit.call(Limit.init(gate: second))
 
     assert header(conn, "ratelimit") == ~s("#{inspect(first)}";r=4, "#{inspect(second)}";r=5)
@@ -48,7 +42,7 @@ defmodule Penstock.Plug.LimitTest do
   end
 
   test "passes a refused request on in a dry run" do
-    limiter = start(RateLimiter, limit: 1, per: 60_000)
+    limiter = start_gate(RateLimiter, limit: 1, per: 60_000)
     opts = Limit.init(gate: limiter, dry_run: true)
     for _ <- 1..2, do: assert(Limit.call(conn(), opts).halted == false)
     assert {:rate_limited, _ms} = Limit.call(conn(), opts).private.penstock_dry_run
@@ -56,13 +50,13 @@ defmodule Penstock.Plug.LimitTest do
 
   test "raises if the gate holds permits, at init or at the first request" do
     for module <- [Pool, KeyedPool] do
-      gate = start(module, limit: 1)
+      gate = start_gate(module, limit: 1)
 
       assert_raise ArgumentError, ~r/#{inspect(gate)} of Penstock.Plug.Limit is or has a/, fn ->
         Limit.init(gate: gate)
       end
 
-      outer = start(Gate, limits: [gate])
+      outer = start_gate(Gate, limits: [gate])
       assert_raise ArgumentError, ~r/#{inspect(outer)} of Penstock.Plug.Limit/, fn -> Limit.init(gate: outer) end
 
       name = unique_name()

@@ -14,11 +14,8 @@ defmodule Penstock.Plug.RefusalTest do
 
   defp call(conn, opts), do: Penstock.Plug.call(conn, Penstock.Plug.init([to: App] ++ opts))
 
-  defp start_limiter(opts) do
-    opts = Keyword.merge([name: unique_name(), limit: 1, per: 60_000, clock: :manual], opts)
-    start_supervised!({RateLimiter, opts}, id: opts[:name])
-    opts[:name]
-  end
+  defp start_limiter(opts),
+    do: start_gate(RateLimiter, Keyword.merge([limit: 1, per: 60_000, clock: :manual], opts))
 
   defp fields(conn, name), do: StructuredField.parse!(header(conn, name))
   defp text(name), do: inspect(name)

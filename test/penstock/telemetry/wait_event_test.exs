@@ -25,12 +25,6 @@ defmodule Penstock.Telemetry.WaitEventTest do
     :ok
   end
 
-  defp start_gate(module, opts) do
-    name = unique_name()
-    start_supervised!({module, [name: name] ++ opts}, id: name)
-    name
-  end
-
   # Runs `wait` in an actor while all permits of the pool are held, and then releases them. Returns the
   # result of the actor.
   defp while_full(pool, wait) do
