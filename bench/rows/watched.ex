@@ -1,7 +1,7 @@
 defmodule Penstock.Bench.Watched do
   @moduledoc false
-  # B19: the work of other rows while the node is watched, against the same work alone. Watched means
-  # that the dashboard runs, and that each second Prometheus scrapes it and an open page polls it.
+  # B19 runs the work of other rows without a dashboard and with one. So it shows what callers pay
+  # while a client watches the node: each second, it scrapes the metrics and polls the page.
 
   alias Penstock.Bench.{Acquire, Gate, Loop, Rate, Refuse, Row}
   alias Penstock.{Dashboard, Pool}

@@ -1,9 +1,9 @@
 defmodule Penstock.Dashboard.Acceptor do
-  # The process that listens. Each connection gets a process behind the pool of connections; one
-  # that the pool refuses gets a short answer, and no process.
+  # The acceptor listens, and starts a process behind the pool of connections for each client. It
+  # starts no process for a client that the pool refuses, so a flood costs one short answer each.
   #
-  # A kill of this process closes the socket. The next acceptor listens at the same port again,
-  # also if the port was chosen by the system.
+  # When the acceptor is killed, the VM closes its socket. The next acceptor listens at the same
+  # port, even one that the system chose, since clients know no other.
   @moduledoc false
 
   alias Penstock.Dashboard.{Connection, Peers, Response, Router, Settings}

@@ -102,9 +102,9 @@ defmodule Penstock.Dashboard.Access do
   def set_cookie(token, port),
     do: "#{cookie_name(port)}=#{Base.url_encode64(token, padding: false)}; HttpOnly; SameSite=Strict; Path=/"
 
-  # Compares in a time that depends on the size of the two texts alone. So nobody can find the
-  # token byte by byte, by the time that an answer takes. `:crypto`, which could do this, is no
-  # part of every release.
+  # Compares two texts in a time that depends on their sizes alone. So no client can find the
+  # token byte by byte, by the time that an answer takes. `:crypto` could compare as well, but not
+  # every release has it.
   @spec equal?(binary, binary) :: boolean
   def equal?(one, other) when byte_size(one) == byte_size(other), do: difference(one, other, 0) == 0
   def equal?(_one, _other), do: false

@@ -1,6 +1,6 @@
 defmodule Penstock.Dashboard.Live.Reading do
-  # What the page of LiveDashboard shows of a node: texts, and rows of tables. Runs in the process of the
-  # page, and asks the node in one call.
+  # Reads a node for the page of LiveDashboard, as texts and rows of tables. The process of the
+  # page asks the node once, so that all figures of a page are of one report.
   @moduledoc false
 
   alias Penstock.Dashboard.Live.Rows
