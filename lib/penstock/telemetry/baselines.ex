@@ -15,6 +15,10 @@ defmodule Penstock.Telemetry.Baselines do
   @typedoc "Changes of the pressure, or killed processes."
   @type sent :: :changes | :kills
 
+  # The most changes, and the most kills, that are sent to the reporter between two flushes. A handler
+  # that hangs must not fill the reporter's mailbox.
+  @most_sent 100
+
   @nothing_sent [{{:sent, :changes}, 0}, {{:sent, :kills}, 0}]
 
   # Creates the table. The process that starts the application calls this and owns the table, so
@@ -62,9 +66,15 @@ defmodule Penstock.Telemetry.Baselines do
     :ok
   end
 
-  # Counts `n` more since the last call of `forget_sent/0`. Returns their number since then.
-  @spec count_sent(sent, pos_integer) :: pos_integer
-  def count_sent(what, n), do: :ets.update_counter(__MODULE__, {:sent, what}, n, {{:sent, what}, 0})
+  # Counts `n` more that a process wants to send. Returns for how many of them there is room.
+  @spec room(sent, pos_integer) :: non_neg_integer
+  def room(what, n) do
+    sent = :ets.update_counter(__MODULE__, {:sent, what}, n, {{:sent, what}, 0})
+    max(n + min(@most_sent - sent, 0), 0)
+  rescue
+    # The application is not running.
+    ArgumentError -> 0
+  end
 
   @spec forget_sent() :: true
   def forget_sent, do: :ets.insert(__MODULE__, @nothing_sent)

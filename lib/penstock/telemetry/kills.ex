@@ -8,27 +8,15 @@ defmodule Penstock.Telemetry.Kills do
 
   alias Penstock.Telemetry.{Baselines, Emit}
 
-  # The most processes that the reaper sends between two flushes of the reporter. A handler that hangs
-  # must not fill the reporter's mailbox.
-  @most 100
-
   # Sends those of the processes that there is room for.
   @spec notice([pid, ...], module) :: :ok
   def notice(killed, reporter) do
     with pid when is_pid(pid) <- Process.whereis(reporter),
-         [_ | _] = some <- Enum.take(killed, room(length(killed))) do
+         [_ | _] = some <- Enum.take(killed, Baselines.room(:kills, length(killed))) do
       send(pid, {:killed, some})
     end
 
     :ok
-  end
-
-  # Returns for how many of `n` more processes there is room.
-  defp room(n) do
-    max(n + min(@most - Baselines.count_sent(:kills, n), 0), 0)
-  rescue
-    # The application is not running.
-    ArgumentError -> 0
   end
 
   @spec tell([pid, ...]) :: :ok

@@ -6,10 +6,6 @@ defmodule Penstock.Telemetry.Pressure do
   alias Penstock.Telemetry.{Baselines, Emit}
   alias Penstock.VM.Levels
 
-  # The most changes that the sampler sends between two flushes of the reporter. A handler that hangs
-  # must not fill the reporter's mailbox.
-  @most 100
-
   @typedoc "The pressure before and after the change, and the resources that cause the new one."
   @type change :: {Levels.level(), Levels.level(), [atom]}
 
@@ -18,18 +14,11 @@ defmodule Penstock.Telemetry.Pressure do
   def notice(before, word, reporter) do
     {from, to} = {Levels.pressure(before), Levels.pressure(word)}
 
-    with true <- from != to, pid when is_pid(pid) <- Process.whereis(reporter), true <- room?() do
+    with true <- from != to, pid when is_pid(pid) <- Process.whereis(reporter), 1 <- Baselines.room(:changes, 1) do
       send(pid, {:pressure, {from, to, Levels.because(word)}})
     end
 
     :ok
-  end
-
-  defp room? do
-    Baselines.count_sent(:changes, 1) <= @most
-  rescue
-    # The application is not running.
-    ArgumentError -> false
   end
 
   @spec tell(change) :: :ok
