@@ -21,8 +21,8 @@ defmodule Penstock.Top.Help do
     {"HELD FOR", "how long the process has held permits without a pause"}
   ]
 
-  @spec lines(pos_integer) :: [Penstock.Top.Line.t()]
-  def lines(_columns) do
+  @spec lines() :: [Penstock.Top.Line.t()]
+  def lines do
     for {key, text} <- @keys ++ [{"", ""} | @columns], do: [{:title, String.pad_trailing(key, 10)}, text]
   end
 end

@@ -23,10 +23,8 @@ defmodule Penstock.Top.Loop do
     :asked,
     rates: %{},
     pages: 0,
-    # The input has ended.
-    ended?: false,
-    # The reader waits for input. Otherwise it waits for `Penstock.Top.Screen.next/2`.
-    reading?: true
+    # The input has ended. Before that, the reader waits for input.
+    ended?: false
   ]
 
   # Returns when the user quits, or the input ends. An error ends the page too.
@@ -61,17 +59,17 @@ defmodule Penstock.Top.Loop do
         fetched(%{state | fetcher: nil}, {:error, {:failed, Penstock.Options.show(reason)}})
 
       {^ref, :input, :eof} ->
-        ended(%{state | reading?: false})
+        ended(state)
 
       {^ref, :input, keys} ->
-        case press(%{state | reading?: false}, keys) do
+        case press(state, keys) do
           :quit ->
-            finish(%{state | reading?: false}, :ok)
+            finish(state, :ok)
 
           state ->
             Screen.next(reader, ref)
             # The page with another table needs its rows.
-            %{state | reading?: true} |> ask() |> draw_unless_plain() |> continue()
+            state |> ask() |> draw_unless_plain() |> continue()
         end
     end
   end
@@ -158,7 +156,7 @@ defmodule Penstock.Top.Loop do
   end
 
   # A shell must not lose its next line to a reader that still waits. So the user ends that wait.
-  defp leave(%{screen: %{shell?: true, input: :lines}, reading?: true, ref: ref} = state) do
+  defp leave(%{screen: %{shell?: true, input: :lines}, ended?: false, ref: ref} = state) do
     Screen.write(state.screen, "\nthe page has ended, press Enter\n")
 
     receive do

@@ -58,7 +58,7 @@ defmodule Penstock.Top.Page do
 
     shown =
       if view.help?,
-        do: Help.lines(columns),
+        do: Help.lines(),
         else: section(section, report, GateTable.sort(rows, view.sort), view, columns, body)
 
     top ++ Enum.take(shown, body) ++ foot(view, max(body - length(shown), 0))
