@@ -6,7 +6,7 @@ defmodule Penstock.View.Process do
   # decides. The stack is without arguments, and as deep as the VM's `backtrace_depth`.
   @moduledoc false
 
-  alias Penstock.Options.Show
+  alias Penstock.Options
   alias Penstock.View.InitialCall
 
   @typedoc "Plain terms for `Penstock.View.JSON`."
@@ -65,7 +65,7 @@ defmodule Penstock.View.Process do
   end
 
   defp name([]), do: nil
-  defp name(name), do: Show.show(name)
+  defp name(name), do: Options.show(name)
 
   defp initial_call(pid, starter) when starter in @starters, do: InitialCall.of(pid) || starter
   defp initial_call(_pid, mfa), do: mfa

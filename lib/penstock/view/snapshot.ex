@@ -40,10 +40,10 @@ defmodule Penstock.View.Snapshot do
           left_out: non_neg_integer
         }
 
-  # Reads at most `most` gates.
+  # Reads at most `most` gates, the first ones in the order of their names.
   @spec take(1..1_000) :: t
   def take(most \\ @most_gates) do
-    {names, left_out} = names(most)
+    {names, left_out} = Names.open() |> Enum.sort() |> Enum.split(most)
     {word, _delay} = Native.vm_get()
     gates = for name <- names, gate = Totals.read(name), do: gate
     Floor.keep(for gate <- gates, do: {gate.name, gate.opening})
@@ -55,7 +55,7 @@ defmodule Penstock.View.Snapshot do
       vm: Penstock.VM.status(),
       levels: Map.new(Levels.resources(), &{&1, Levels.name(Levels.of(word, &1))}),
       gates: gates,
-      left_out: left_out
+      left_out: length(left_out)
     }
   end
 
@@ -66,13 +66,6 @@ defmodule Penstock.View.Snapshot do
       nil -> "unknown"
       version -> List.to_string(version)
     end
-  end
-
-  # Returns the names of the gates that are shown, sorted, and the number of the others.
-  @spec names(1..1_000) :: {[atom], non_neg_integer}
-  def names(most \\ @most_gates) do
-    {shown, rest} = Names.open() |> Enum.sort() |> Enum.split(most)
-    {shown, length(rest)}
   end
 
   @doc false

@@ -4,7 +4,7 @@ defmodule Penstock.View.State do
   # known, is nil.
   @moduledoc false
 
-  alias Penstock.Options.Show
+  alias Penstock.Options
   alias Penstock.View
   alias Penstock.View.{Key, Rates, Snapshot, Use, Verdict}
   alias Penstock.VM.{Config, Levels}
@@ -124,7 +124,7 @@ defmodule Penstock.View.State do
       {"peak", info.peak},
       {"holders", info.holders},
       {"waiting at most", info.max_waiting}
-    ] ++ totals(info) ++ held_too_long(info)
+    ] ++ totals(info) ++ [{"killed for running too long", info.killed}] ++ held_too_long(info)
   end
 
   defp figures(%{kind: :keyed_pool, info: info}) do
@@ -172,7 +172,7 @@ defmodule Penstock.View.State do
       {"rejected", info.rejected},
       {"timed out", info.timed_out},
       {"released by exit", info.released_by_exit}
-    ] ++ for {key, label} <- [killed: "killed for running too long"], n = info[key], do: {label, n}
+    ]
   end
 
   defp held_too_long(%{held_longer_than: n}), do: [{"held for too long", n}]
@@ -201,7 +201,7 @@ defmodule Penstock.View.State do
       "gate" => id(row.gate),
       "key" => Key.show(row.key),
       "until_ms" => bounded(row.until_ms),
-      "reason" => Show.show(row.reason),
+      "reason" => Options.show(row.reason),
       "level" => row.level
     }
   end

@@ -59,10 +59,8 @@ defmodule Penstock.View.Verdict do
     |> Enum.map_join("; ", fn {reason, rate} -> "#{per_second(rate)} #{reason}: #{because(reason, gate)}" end)
   end
 
-  # Returns a rate as text, with three digits at most.
-  @spec per_second(number) :: String.t()
-  def per_second(rate) when rate >= 9.95, do: "#{round(rate)}/s"
-  def per_second(rate), do: "#{:erlang.float_to_binary(rate * 1.0, decimals: 1)}/s"
+  defp per_second(rate) when rate >= 9.95, do: "#{round(rate)}/s"
+  defp per_second(rate), do: "#{:erlang.float_to_binary(rate * 1.0, decimals: 1)}/s"
 
   defp because(:full, %{kind: :pool, info: %{overdraft: over} = info}) when over > 0,
     do: "#{info.in_use} permits are held, #{over} more than the limit"
