@@ -14,27 +14,19 @@ defmodule Penstock.Dashboard.Assets do
     ".woff2" => "font/woff2"
   }
 
-  # Returns the names of the files, relative to the folder.
-  list = fn root ->
-    for file <- Path.wildcard(Path.join(root, "**")), is_map_key(@types, Path.extname(file)), File.regular?(file) do
-      Path.relative_to(file, root)
-    end
-  end
+  @pattern Path.join(@root, "**/*{#{Enum.join(Map.keys(@types), ",")}}")
+  @paths Path.wildcard(@pattern)
+  for path <- @paths, do: @external_resource(path)
 
-  @names list.(@root)
-  for name <- @names, do: @external_resource(Path.join(@root, name))
-
-  @files Map.new(@names, &{&1, {@types[Path.extname(&1)], File.read!(Path.join(@root, &1))}})
+  @files Map.new(@paths, &{Path.relative_to(&1, @root), {@types[Path.extname(&1)], File.read!(&1)}})
 
   # A new file is read as well when the project is compiled again.
   @doc false
-  def __mix_recompile__? do
-    files = for file <- Path.wildcard(Path.join(@root, "**")), File.regular?(file), do: Path.relative_to(file, @root)
-    Enum.filter(files, &is_map_key(@types, Path.extname(&1))) != @names
-  end
+  def __mix_recompile__?, do: Path.wildcard(@pattern) != @paths
 
+  # Returns the names of the files, relative to the folder.
   @spec names() :: [String.t()]
-  def names, do: @names
+  def names, do: Map.keys(@files)
 
   # Returns the type and the content of a file.
   @spec fetch(String.t()) :: {:ok, {String.t(), binary}} | :error

@@ -52,12 +52,9 @@ defmodule Penstock.Dashboard.Points do
   defp used(%{used: used}), do: State.round_to(used, @decimals + 1)
 
   defp values(gate, rates) do
-    {State.in_use(gate), Map.get(gate.info, :waiting), per_second(rates && rates.admitted),
-     per_second(rates && Rates.refused(rates))}
+    {State.in_use(gate), Map.get(gate.info, :waiting), State.round_to(rates && rates.admitted, @decimals),
+     State.round_to(rates && Rates.refused(rates), @decimals)}
   end
-
-  defp per_second(nil), do: nil
-  defp per_second(rate), do: State.round_to(rate, @decimals)
 
   # The keys of points are numbers, which come before the atoms of the other entries.
   defp last(table) do

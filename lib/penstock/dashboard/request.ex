@@ -3,14 +3,13 @@ defmodule Penstock.Dashboard.Request do
   # the connection. The parser is the VM's own, which makes no atoms of what a client sends.
   @moduledoc false
 
-  @typedoc "`body?` tells whether a body follows. Names of headers are in lower case."
+  @typedoc "Names of headers are in lower case."
   @type t :: %{
           method: String.t(),
           path: String.t(),
           query: String.t(),
           headers: %{String.t() => String.t()},
-          keep?: boolean,
-          body?: boolean
+          keep?: boolean
         }
   @typedoc "`:over`: there is nobody to answer. Otherwise the status of the answer and its text."
   @type answer :: {:ok, t} | :over | {:error, 400..505, String.t()}
@@ -39,7 +38,7 @@ defmodule Penstock.Dashboard.Request do
   defp begin(socket, bounds, method, target, {1, minor}) when minor in [0, 1] do
     case path(target) do
       {:ok, path, query} ->
-        request = %{method: to_string(method), path: path, query: query, headers: %{}, keep?: minor == 1, body?: false}
+        request = %{method: to_string(method), path: path, query: query, headers: %{}, keep?: minor == 1}
         headers(socket, bounds, request, {now() + bounds.head_ms, bounds.head_bytes, bounds.headers})
 
       :error ->
@@ -104,7 +103,7 @@ defmodule Penstock.Dashboard.Request do
     close? = headers |> Map.get("connection", "") |> String.downcase(:ascii) |> String.contains?("close")
     body? = is_map_key(headers, "transfer-encoding") or Map.get(headers, "content-length", "0") != "0"
     # A body is not read. So the connection cannot go on after it.
-    %{request | body?: body?, keep?: request.keep? and not close? and not body?}
+    %{request | keep?: request.keep? and not close? and not body?}
   end
 
   # Returns the first value of a parameter of the query; nil if there is none, or it cannot be

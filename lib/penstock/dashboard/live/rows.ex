@@ -3,13 +3,12 @@ defmodule Penstock.Dashboard.Live.Rows do
   @moduledoc false
 
   alias Penstock.Top.Figure
-  alias Penstock.View.State
+  alias Penstock.View.{State, Verdict}
 
   @typedoc "The texts of a row, by column, and the value by which each column orders that has another order."
   @type row :: %{texts: %{atom => String.t()}, order: %{atom => term}}
 
-  # The order in which people look for gates.
-  @urgency %{"refusing" => 0, "stopped" => 1, "full" => 2, "calm" => 3}
+  @ranks Map.new(Verdict.states(), &{Atom.to_string(&1), Verdict.rank(&1)})
 
   # Comes before all figures.
   @unknown -1
@@ -33,7 +32,7 @@ defmodule Penstock.Dashboard.Live.Rows do
         refused: Figure.rate(gate["refused_s"])
       },
       order: %{
-        state: {Map.fetch!(@urgency, gate["state"]), -(gate["refused_s"] || 0)},
+        state: {Map.fetch!(@ranks, gate["state"]), -(gate["refused_s"] || 0)},
         used: gate["used"] || @unknown,
         waiting: gate["waiting"] || @unknown,
         admitted: gate["admitted_s"] || @unknown,
