@@ -97,23 +97,16 @@ spawn_link(fn -> MyApp.Traffic.run(start, seconds) end)
 {:ok, dashboard} = Penstock.Dashboard.start_link(port: port)
 IO.puts("listening #{Penstock.Dashboard.port(dashboard)}")
 
-obey = fn obey ->
-  case IO.gets("") do
-    "top " <> file ->
-      # `Penstock.Top` writes to the group leader of its process.
-      {:ok, text} = StringIO.open("")
-      own = Process.group_leader()
-      Process.group_leader(self(), text)
-      :ok = Penstock.Top.run(once: true, columns: 96, lines: 40)
-      Process.group_leader(self(), own)
-      {_input, page} = StringIO.contents(text)
-      File.write!(String.trim(file), page)
-      IO.puts("written")
-      obey.(obey)
-
-    _end ->
-      System.halt(0)
-  end
+for "top " <> file <- IO.stream() do
+  # `Penstock.Top` writes to the group leader of its process.
+  {:ok, text} = StringIO.open("")
+  own = Process.group_leader()
+  Process.group_leader(self(), text)
+  :ok = Penstock.Top.run(once: true, columns: 96, lines: 40)
+  Process.group_leader(self(), own)
+  {_input, page} = StringIO.contents(text)
+  File.write!(String.trim(file), page)
+  IO.puts("written")
 end
 
-obey.(obey)
+System.halt(0)

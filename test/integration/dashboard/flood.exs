@@ -68,17 +68,10 @@ token = for text <- token, do: {:token, text}
 {:ok, dashboard} = Penstock.Dashboard.start_link([port: String.to_integer(port)] ++ token)
 IO.puts("listening #{Penstock.Dashboard.port(dashboard)}")
 
-obey = fn obey ->
-  case IO.gets("") do
-    "fill\n" ->
-      for _ <- 1..3, do: Flood.hold(fn -> Pool.acquire(MyApp.Uploads) end)
-      spawn_link(fn -> Flood.pace(20, fn _n -> Pool.try_acquire(MyApp.Uploads) end) end)
-      IO.puts("filled")
-      obey.(obey)
-
-    _end ->
-      System.halt(0)
-  end
+for "fill\n" <- IO.stream() do
+  for _ <- 1..3, do: Flood.hold(fn -> Pool.acquire(MyApp.Uploads) end)
+  spawn_link(fn -> Flood.pace(20, fn _n -> Pool.try_acquire(MyApp.Uploads) end) end)
+  IO.puts("filled")
 end
 
-obey.(obey)
+System.halt(0)
