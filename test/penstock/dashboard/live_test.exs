@@ -103,6 +103,19 @@ defmodule Penstock.Dashboard.LiveTest do
     assert hd(bans).ends_in == "no end"
   end
 
+  test "gates with keys show how many of their keys are in use" do
+    start_supervised!({Penstock.KeyedPool, name: __MODULE__.PerUser, limit: 2, max_keys: 10})
+    start_supervised!({Penstock.RateLimiter, name: __MODULE__.Api, limit: 9, per: 60_000, max_keys: 10})
+    start_supervised!({Penstock.Ban, name: __MODULE__.List, max_bans: 10})
+    start_supervised!({Penstock.Gate, name: __MODULE__.Both, limits: [__MODULE__.PerUser, __MODULE__.Api]})
+    for key <- 1..5, do: :ok = Penstock.KeyedPool.acquire(__MODULE__.PerUser, key, permits: 2)
+    for key <- 1..3, do: {:allow, _} = Penstock.RateLimiter.hit(__MODULE__.Api, key)
+    reading = reading(nil)
+
+    assert for(name <- [PerUser, Api, List, Both], do: row(reading, Module.concat(__MODULE__, name)).used) ==
+             ["5 / 10 keys", "3 / 10 keys", "0 / 10", ""]
+  end
+
   test "the headroom has a bar for each resource of the VM" do
     %{usages: usages, pressure: pressure} = reading(nil)
     names = Enum.map(usages, & &1.name)

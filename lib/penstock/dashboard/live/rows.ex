@@ -25,7 +25,7 @@ defmodule Penstock.Dashboard.Live.Rows do
         kind: String.replace(gate["kind"], "_", " "),
         state: gate["state"],
         why: gate["why"] || "",
-        used: used(gate["in_use"], gate["limit"]),
+        used: used(gate),
         waiting: if(gate["waiting"], do: Figure.count(gate["waiting"]), else: ""),
         # A ban list counts no admissions.
         admitted: if(gate["kind"] == "ban", do: "", else: Figure.rate(gate["admitted_s"])),
@@ -41,10 +41,23 @@ defmodule Penstock.Dashboard.Live.Rows do
     }
   end
 
-  # Limiters and gates of several limits hold nothing.
-  defp used(nil, _limit), do: ""
-  defp used(in_use, nil), do: Figure.count(in_use)
-  defp used(in_use, limit), do: "#{Figure.count(in_use)} / #{Figure.count(limit)}"
+  # The permits of a pool, the bans of a list, or the keys of a keyed pool or limiter. A gate of several
+  # limits has none of its own.
+  defp used(%{"kind" => kind, "in_use" => in_use, "limit" => limit}) when kind in ["pool", "ban"],
+    do: share(in_use, limit)
+
+  defp used(%{"figures" => figures}) do
+    figures = for [label, value] <- figures, into: %{}, do: {label, value}
+
+    case figures do
+      %{"keys" => keys, "places for keys" => places} -> share(keys, places) <> " keys"
+      _no_keys -> ""
+    end
+  end
+
+  # An unlimited pool has no limit.
+  defp share(in_use, nil), do: Figure.count(in_use)
+  defp share(in_use, limit), do: "#{Figure.count(in_use)} / #{Figure.count(limit)}"
 
   @doc false
   # Takes the holders of a `Penstock.View.Report`.
