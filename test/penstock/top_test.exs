@@ -150,6 +150,24 @@ defmodule Penstock.TopTest do
     assert FakeTerminal.reads(terminal) == 0
   end
 
+  test "a page that is paused calls no node late" do
+    terminal = FakeTerminal.start({80, 24})
+
+    task =
+      FakeTerminal.run(terminal, fn ->
+        screen = %{Screen.open([]) | input: :keys, shell?: false}
+        # The notice of a late node is there from the first page on.
+        view = %View{interval: 100, sort: :name, paused?: true, waited_ms: 60_000}
+        Loop.run(node(), Reports.report([Reports.pool(:p)]), view, screen)
+      end)
+
+    await(~r/has not answered for/)
+    FakeTerminal.type(terminal, "w")
+    refute await(~r/pressure/) =~ "has not answered"
+    FakeTerminal.type(terminal, "q")
+    assert Task.await(task) == :ok
+  end
+
   test "single keys and arrows work where no shell has the terminal" do
     terminal = FakeTerminal.start({80, 24})
 

@@ -78,6 +78,10 @@ defmodule Penstock.Top.Loop do
   defp ended(%{screen: %{ansi?: false}, pages: 1} = state), do: wait(%{state | ended?: true})
   defp ended(state), do: finish(state, :ok)
 
+  # A node that is not asked is not late.
+  defp ask(%{view: %{paused?: true}, fetcher: nil} = state),
+    do: %{state | asked: nil, view: %{state.view | waited_ms: 0}}
+
   defp ask(%{view: %{paused?: true}} = state), do: state
 
   defp ask(%{fetcher: nil, node: node} = state) do
