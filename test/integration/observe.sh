@@ -44,10 +44,11 @@ if ! promtool=$(program promtool prometheus) || ! prometheus=$(program prometheu
 fi
 has curl || install_packages curl
 
-# free_port: prints a port of the loopback address at which no program listens.
+# free_port: prints a port of the loopback address at which no program listens. It is below those that
+# Linux gives to clients, since a client of another program could take one of those meanwhile.
 free_port() {
   local port
-  while port=$((20000 + RANDOM)) && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+  while port=$((20000 + RANDOM % 12000)) && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
   echo "$port"
 }
 
