@@ -54,6 +54,7 @@ defmodule Penstock.Dashboard do
   """
 
   alias Penstock.Dashboard.{Settings, Tree}
+  alias Penstock.Options
 
   @typedoc "An option of `start_link/1`."
   @type option ::
@@ -122,7 +123,7 @@ defmodule Penstock.Dashboard do
   @doc """
   Returns the port at which a dashboard listens. Takes its pid or name.
 
-  Exits if the dashboard is not running.
+  Exits with `:noproc` if no such process runs. Raises `ArgumentError` if the process is no dashboard.
 
   ## Examples
 
@@ -132,5 +133,20 @@ defmodule Penstock.Dashboard do
 
   """
   @spec port(pid | atom) :: :inet.port_number()
-  def port(dashboard), do: Tree.port(dashboard)
+  def port(dashboard) do
+    case pid!(dashboard) do
+      nil -> exit({:noproc, {__MODULE__, :port, [dashboard]}})
+      pid -> Tree.port(pid) || port_of_another!(dashboard, pid)
+    end
+  end
+
+  defp pid!(pid) when is_pid(pid) and node(pid) == node(), do: pid
+  defp pid!(name) when is_atom(name), do: Process.whereis(name)
+  defp pid!(other), do: Options.expected!("dashboard", "the pid of this node, or the name, of a dashboard", other)
+
+  defp port_of_another!(dashboard, pid) do
+    if Process.alive?(pid),
+      do: Options.expected!("dashboard", "the pid or name of a dashboard", dashboard),
+      else: exit({:noproc, {__MODULE__, :port, [dashboard]}})
+  end
 end

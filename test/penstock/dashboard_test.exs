@@ -92,6 +92,23 @@ defmodule Penstock.DashboardTest do
       assert Dashboard.start_link(port: 0, name: name) == {:error, {:already_started, pid}}
     end
 
+    test "has no port where there is no dashboard, and disturbs no other process" do
+      {:ok, other} = Agent.start_link(fn -> 1 end)
+      name = unique_name()
+
+      for wrong <- [other, self(), :kernel_sup, "name", 1, {:global, :x}] do
+        assert_raise ArgumentError, ~r/expected dashboard to be .*, got: /, fn -> Dashboard.port(wrong) end
+      end
+
+      assert Agent.get(other, & &1) == 1
+      assert catch_exit(Dashboard.port(name)) == {:noproc, {Dashboard, :port, [name]}}
+      {pid, _port} = start_dashboard([])
+      Process.flag(:trap_exit, true)
+      Process.unlink(pid)
+      kill(pid)
+      assert {:noproc, _} = catch_exit(Dashboard.port(pid))
+    end
+
     test "names a port that is in use" do
       {_pid, port} = start_dashboard()
       Process.flag(:trap_exit, true)

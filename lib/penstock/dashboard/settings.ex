@@ -102,7 +102,7 @@ defmodule Penstock.Dashboard.Settings do
   end
 
   # Returns the port at which the server listens, or has listened; 0 before.
-  @spec opened_port(t) :: :inet.port_number()
+  @spec opened_port(%{:opened => :atomics.atomics_ref(), optional(atom) => term}) :: :inet.port_number()
   def opened_port(%{opened: opened}), do: :atomics.get(opened, 1)
 
   @spec put_opened_port(t, :inet.port_number()) :: :ok

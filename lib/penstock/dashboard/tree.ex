@@ -22,6 +22,8 @@ defmodule Penstock.Dashboard.Tree do
       requests: Pool.new(limit: bounds.requests, max_waiting: 0)
     }
 
+    :ets.insert(context.table, {:opened, settings.opened})
+
     children = [
       {History, context},
       %{id: :connections, start: {__MODULE__, :start_connections, [context.table]}, type: :supervisor},
@@ -41,10 +43,20 @@ defmodule Penstock.Dashboard.Tree do
     end
   end
 
-  # Returns the port at which the dashboard listens.
-  @spec port(Supervisor.supervisor()) :: :inet.port_number()
-  def port(tree) do
-    {:ok, %{start: {Acceptor, :start_link, [context]}}} = :supervisor.get_childspec(tree, Acceptor)
-    Settings.opened_port(context.settings)
+  # Returns the port at which the dashboard of a process listens; nil if the process is no dashboard.
+  # Asks no process, because a request that a process does not know could end it.
+  @spec port(pid) :: :inet.port_number() | nil
+  def port(pid) do
+    Enum.find_value(:ets.all(), fn table ->
+      if :ets.info(table, :owner) == pid and :ets.info(table, :name) == __MODULE__, do: opened_port(table)
+    end)
+  end
+
+  defp opened_port(table) do
+    [{:opened, opened}] = :ets.lookup(table, :opened)
+    Settings.opened_port(%{opened: opened})
+  rescue
+    # The dashboard has just ended, and its table with it.
+    ArgumentError -> nil
   end
 end
