@@ -119,7 +119,8 @@ if Code.ensure_loaded?(Telemetry.Metrics) and Code.ensure_loaded?(TelemetryMetri
         for {metric, id} <- Enum.with_index(metrics) do
           assigns = MetricsPage.assigns_from_metric("penstock-#{id}", metric)
           chart = struct(Phoenix.LiveView.Socket) |> Map.fetch!(:assigns) |> Map.merge(assigns)
-          chart = Map.merge(%{hint: nil, full_width: false, data: []}, chart)
+          # The data is in `streams` in the oldest releases of LiveDashboard 0.8.
+          chart = Map.merge(%{hint: nil, full_width: false, data: [], streams: %{data: []}}, chart)
           html = chart |> Phoenix.LiveDashboard.ChartComponent.render() |> Phoenix.HTML.Safe.to_iodata()
           html = IO.iodata_to_binary(html)
           assert html =~ Enum.join(metric.name, ".")
