@@ -14,6 +14,7 @@ mod holders;
 mod host;
 mod keyed;
 mod keyed_pool;
+mod mailbox;
 mod meters;
 mod pool;
 mod rate;
@@ -34,6 +35,9 @@ pub use host::{Answer, Host, Pid};
 pub use keyed_pool::{
     GROUP_COUNT, KeyInfo, KeyParked, KeyRefusal, KeyRefusals, KeyRestart, KeyTag, KeyedChanges, KeyedDrain, KeyedHost,
     KeyedInfo, KeyedMeters, KeyedOffer, KeyedPool, KeyedSettings, LeaseId, PoolKey, ShowKey, TopKey,
+};
+pub use mailbox::{
+    Discarded, MailHost, MailOpened, MailParked, MailboxInfo, MailboxSettings, Mailboxes, NoRoom, Open, Overflow, Token,
 };
 pub use meters::{Histogram, METER_BUCKETS, METER_EDGES_MS};
 pub use pool::{

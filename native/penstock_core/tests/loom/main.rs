@@ -30,6 +30,7 @@
 //! | `hit_all` | a charge is taken back during a reset or refund | a hit that is not paid for |
 //! | `keyed` | first hits of a key see different free places | a key in two places |
 //! | `keyed_pool` | a holder of two keys has three reapers | a permit that comes back twice |
+//! | `mailbox` | a place goes to the next server under a sender | room that is counted for another |
 //! | `gate` | a gate gives a permit back while a process parks | a permit that two limits lose |
 //! | `names` | a name loses its registry node during a call | an effect on another name |
 //! | `registry` | two processes start or adopt one name | two owners, or the loser's settings |
@@ -52,6 +53,9 @@ mod keyed_stage;
 mod lifecycle;
 mod limit;
 mod limiter;
+mod mailbox;
+#[path = "../mailbox/stage.rs"]
+mod mailbox_stage;
 mod many_holders;
 mod many_waits;
 mod names;

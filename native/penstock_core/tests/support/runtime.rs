@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32 as PlainU32, AtomicUsize as PlainUsize, Ordering};
 
-use penstock_core::{Answer, Host, KeyedHost, KeyedPool, Pid, Pool, PoolHost};
+use penstock_core::{Answer, Discarded, Host, KeyedHost, KeyedPool, MailHost, Mailboxes, Pid, Pool, PoolHost};
 
 #[cfg(loom)]
 mod sync {
@@ -59,6 +59,8 @@ struct ProcessState {
     watchers: Mutex<Watchers>,
     /// Each answer, with the number of its ticket.
     mailbox: Mutex<Vec<(u32, Answer)>>,
+    /// The messages that were sent to the process, and that it has not received yet.
+    messages: Mutex<Vec<u32>>,
     arrived: Condvar,
 }
 
@@ -97,6 +99,18 @@ impl Watching for KeyedPool<Fake> {
     }
 }
 
+/// The table of mailboxes is a single one, of which the host knows without its address.
+const MAILBOXES: usize = 1;
+
+impl Watching for Mailboxes<Fake> {
+    fn address(&self) -> usize {
+        MAILBOXES
+    }
+    fn down(&self, host: &Fake, pid: Pid) {
+        Self::down(self, host, pid);
+    }
+}
+
 impl Fake {
     /// Creates a runtime of `processes` processes, numbered from 1.
     pub fn new(processes: usize) -> Self {
@@ -104,6 +118,7 @@ impl Fake {
             alive: AtomicBool::new(true),
             watchers: Mutex::new(Watchers { pools: Vec::new(), gone: false }),
             mailbox: Mutex::new(Vec::new()),
+            messages: Mutex::new(Vec::new()),
             arrived: Condvar::new(),
         };
         Self(Arc::new(World {
@@ -184,6 +199,7 @@ impl Fake {
         let mut watchers = self.process(pid).watchers.lock().unwrap();
         assert!(watchers.gone && watchers.pools.is_empty(), "{pid:?} is still watched");
         watchers.gone = false;
+        self.process(pid).messages.lock().unwrap().clear();
         // ORDERING: pairs with the load in `alive`; publishes the new watch state of the pid.
         self.process(pid).alive.store(true, Ordering::Release);
     }
@@ -208,6 +224,26 @@ impl Fake {
             }
             mailbox = process.arrived.wait(mailbox).unwrap();
         }
+    }
+
+    /// Sends a message. Returns `false`, and drops the message, if the process is dead.
+    pub fn send(&self, to: Pid, message: u32) -> bool {
+        let alive = self.process(to).alive.load(Ordering::Acquire);
+        if alive {
+            self.process(to).messages.lock().unwrap().push(message);
+        }
+        alive
+    }
+
+    /// Returns the messages that the process has not received yet.
+    pub fn messages(&self, pid: Pid) -> Vec<u32> {
+        self.process(pid).messages.lock().unwrap().clone()
+    }
+
+    /// Receives the oldest message.
+    pub fn receive_message(&self, pid: Pid) -> Option<u32> {
+        let mut messages = self.process(pid).messages.lock().unwrap();
+        (!messages.is_empty()).then(|| messages.remove(0))
     }
 
     /// Wakes the threads that wait in `receive` for this process, so that they call `give_up`.
@@ -279,5 +315,27 @@ impl KeyedHost for Fake {
 
     fn defer_keyed(&self, _pool: &KeyedPool<Self>) {
         self.note_deferral();
+    }
+}
+
+impl MailHost for Fake {
+    type Parcel = u32;
+
+    fn post(&self, to: Pid, parcel: u32) {
+        self.send(to, parcel);
+    }
+
+    fn watch_server(&self, pid: Pid) -> bool {
+        Self::watch(self, MAILBOXES, pid)
+    }
+
+    fn serve_later(&self, _server: Pid) {
+        self.note_deferral();
+    }
+
+    fn discard(&self, mut left: Discarded<Self>) {
+        while !left.is_empty() {
+            left.drop_some(2);
+        }
     }
 }
