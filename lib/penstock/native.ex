@@ -687,6 +687,60 @@ defmodule Penstock.Native do
   @spec janitor_serve() :: :ok
   def janitor_serve, do: missing()
 
+  # Mailboxes: room for messages at a server. `server` is a pid of this node. All answer `:no_mailbox`
+  # if the server has none, and `:noproc` if it is dead.
+
+  @type mailbox_settings :: %{
+          limit: pos_integer,
+          max_waiting: non_neg_integer,
+          overflow: :refuse | :drop_oldest,
+          release: :taken | :manual
+        }
+  @type no_mailbox :: :no_mailbox | :noproc | :badarg
+
+  # Opens the mailbox of a server, or changes its settings. `:no_place`: too many servers have one.
+  @spec mailbox_open(pid, mailbox_settings) :: :ok | :noproc | :no_place | :badarg
+  def mailbox_open(_server, _settings), do: missing()
+
+  # Takes room, and sends the message. If the mailbox drops the oldest, keeps the message for
+  # `mailbox_next/0`, and sends `:penstock_mailbox` unless it took the place of the oldest.
+  @spec mailbox_send(pid, term) :: :ok | :full | no_mailbox
+  def mailbox_send(_server, _message), do: missing()
+
+  # As `mailbox_send/2`, for a sender that parks if the answer is `:busy`, and for requests, which are
+  # never dropped. `:call_now` is a request of a caller that does not wait: it is refused with `:full`.
+  @spec mailbox_ask(pid, term, :cast | :call | :call_now) :: :ok | :busy | :full | no_mailbox
+  def mailbox_ask(_server, _message, _how), do: missing()
+
+  # Refuses the caller if there is no room, before it takes the trouble to make a request.
+  @spec mailbox_room(pid) :: :ok | :full | no_mailbox
+  def mailbox_room(_server), do: missing()
+
+  # Sends the message if there is room. Otherwise keeps it until there is, sends it then, and tells
+  # the caller by `{reference, :granted}`. The caller must monitor the server, whose death ends the
+  # wait without an answer.
+  @spec mailbox_park(pid, term, reference) :: token | :sent | :full | no_mailbox
+  def mailbox_park(_server, _message, _reference), do: missing()
+
+  # Ends a wait of the caller. `:too_late`: the message is sent, or the server is dead.
+  @spec mailbox_cancel(pid, token) :: :cancelled | :too_late | :badarg
+  def mailbox_cancel(_server, _token), do: missing()
+
+  # The calling server takes a message up that has room. `me` must be `self()`.
+  @spec mailbox_taken(pid) :: :ok | :no_mailbox
+  def mailbox_taken(_me), do: missing()
+
+  # The calling server takes the oldest message up that is kept for it.
+  @spec mailbox_next() :: {:ok, term} | :none
+  def mailbox_next, do: missing()
+
+  # The calling server gives back the room of messages that it has taken up.
+  @spec mailbox_release(pos_integer) :: :ok | :not_held | :no_mailbox | :badarg
+  def mailbox_release(_messages), do: missing()
+
+  @spec mailbox_info(pid) :: map | no_mailbox
+  def mailbox_info(_server), do: missing()
+
   # Deadlines, and the reaper, which kills overdue processes. The reaper calls `deadline_due/0`
   # until no process is overdue, because each answer has a bounded number of processes. Then
   # `deadline_rest/0` tells whether the reaper can sleep until the native side sends `:due`.

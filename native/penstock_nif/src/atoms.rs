@@ -30,16 +30,16 @@ macro_rules! atoms {
 }
 
 atoms! {
-    acquired, adopted, again, allow, allowed, badarg, ban, ban_for, ban_key_memory,
-    ban_memory, banned, bound, burst, busy, cancelled, century_ms, clock, closed, coming,
-    deadlock, denied, deny, done, drained, draining, dropped, due, enomem, error, escalate,
-    failures, forget_after, fresh, full, gate, global, granted, held_longer_than, hits,
+    acquired, admitted, adopted, again, allow, allowed, badarg, ban, ban_for, ban_key_memory,
+    ban_memory, banned, bound, burst, busy, call_now, cancelled, cast, century_ms, clock, closed, coming,
+    deadlock, denied, deny, done, drained, draining, drop_oldest, dropped, due, enomem, error, escalate,
+    failures, forget_after, fresh, full, gate, global, granted, held, held_longer_than, hits,
     hits_per_ms, hold, holders, in_use, infinity, instance, keep, key_bytes, key_full, keyed_key_memory,
     keyed_pool, keys, killed, known, limit,
     limiter, limiter_key_memory, manual, max_ban, max_bans, max_keys, max_number,
     max_overdraft, max_waiting, measure, measured, memory, monotonic, nif_panicked, nil,
-    nil_key, no_ban, no_gate, no_key, no_limiter, no_place, no_pool, none, noproc, not_held, ok, open, opening, overdrawn, overdue, overloaded,
-    pause, peak, per, pool, queue_full, rate_limited, reason_bytes, refused, rejected, released_by_exit, revoked,
-    serve, spawn, status, table_full, timed_out, timeout, told, too_large, too_late, undrained, unknown, vm, wait,
+    nil_key, no_ban, no_gate, no_key, no_limiter, no_mailbox, no_place, no_pool, none, noproc, not_held, ok, open, opening, overdrawn, overdue, overflow, overloaded,
+    pause, peak, penstock_mailbox, per, pool, queue_full, rate_limited, reason_bytes, refuse, refused, rejected, release, released_by_exit, revoked, sent,
+    serve, spawn, status, table_full, taken, timed_out, timeout, told, too_large, too_late, undrained, unknown, vm, wait,
     waiting, waits, within,
 }

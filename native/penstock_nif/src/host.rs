@@ -3,11 +3,14 @@
 use std::cell::Cell;
 use std::sync::atomic::{fence, AtomicBool, Ordering};
 
-use penstock_core::{Answer, Host, KeyedHost, KeyedPool, Pid, Pool, PoolHost, GROUP_COUNT, SHARD_COUNT};
+use penstock_core::{
+    Answer, Discarded, Host, KeyedHost, KeyedPool, MailHost, Pid, Pool, PoolHost, GROUP_COUNT, SHARD_COUNT,
+};
 
 use crate::clock;
 use crate::monitor::{Watch, Watches};
 use crate::node::{self, lasting, lasting_keyed};
+use crate::parcel::Parcel;
 use crate::term::Env;
 use crate::ticket::Ticket;
 
@@ -128,6 +131,28 @@ impl KeyedHost for Beam {
 
     fn defer_keyed(&self, pool: &KeyedPool<Self>) {
         node::defer_keyed(self.env, pool);
+    }
+}
+
+impl MailHost for Beam {
+    type Parcel = Parcel;
+
+    fn post(&self, to: Pid, parcel: Parcel) {
+        self.count_work(MESSAGE);
+        parcel.send(self.env, to);
+    }
+
+    fn watch_server(&self, pid: Pid) -> bool {
+        self.count_work(MONITOR);
+        node::watch_server(self.env, pid)
+    }
+
+    fn serve_later(&self, server: Pid) {
+        node::serve_server(self.env, server);
+    }
+
+    fn discard(&self, left: Discarded<Self>) {
+        node::discard(self.env, left);
     }
 }
 

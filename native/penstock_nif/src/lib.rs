@@ -38,6 +38,8 @@ mod large;
 mod meter;
 mod monitor;
 mod node;
+mod own_env;
+mod parcel;
 mod resolve;
 mod resource;
 mod set;

@@ -16,7 +16,7 @@ use rustler::sys;
 
 use crate::host::Beam;
 use crate::meter;
-use crate::node::DEADLINES;
+use crate::node::{DEADLINES, MAILBOXES};
 use crate::resource::{Resource, ResourceType};
 use crate::term::{raw_pid, Env};
 
@@ -26,12 +26,14 @@ pub(crate) fn init(env: Env) -> bool {
     WATCH.open(env)
 }
 
-/// The receiver that a watch tells of a death: a pool, a keyed pool, or the table of deadlines.
+/// The receiver that a watch tells of a death: a pool, a keyed pool, or the table of deadlines or of
+/// mailboxes.
 #[derive(Clone, Copy)]
 pub(crate) enum Watch {
     Pool(&'static Pool<Beam>),
     Keyed(&'static KeyedPool<Beam>),
     Deadlines,
+    Mailboxes,
 }
 
 impl Resource for Watch {
@@ -43,11 +45,12 @@ impl Resource for Watch {
             Self::Pool(pool) => meter::measure("watch_down", || pool.down(&Beam::in_callback(env), pid)),
             Self::Keyed(pool) => meter::measure("keyed_down", || pool.down(&Beam::in_callback(env), pid)),
             Self::Deadlines => meter::measure("deadline_down", || DEADLINES.remove(pid)),
+            Self::Mailboxes => meter::measure("mailbox_down", || MAILBOXES.down(&Beam::in_callback(env), pid)),
         }
     }
 }
 
-/// The watches of one pool, of one keyed pool, or of the table of deadlines. There are `N`, because
+/// The watches of one pool, of one keyed pool, or of one of the tables. There are `N`, because
 /// all monitors of one watch share a lock of the VM. One of the watches monitors each process.
 pub(crate) struct Watches<const N: usize>([AtomicPtr<c_void>; N]);
 

@@ -1,5 +1,5 @@
 //! The state of an Erlang node: the registry of names, the pressure of the VM, the deadlines, the
-//! timed waits, the queue of deferred work, and the pids of the reaper and the janitor.
+//! mailboxes, the timed waits, the queue of deferred work, and the pids of the reaper and the janitor.
 //!
 //! The state is static, so it outlives a purge of `Penstock.Native`.
 
@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
-use penstock_core::{Cursor, Deadlines, Generation, KeyedPool, Opening, Pid, Pool, Registry, UnnamedId};
+use penstock_core::{
+    Cursor, Deadlines, Discarded, Generation, KeyedPool, Mailboxes, Opening, Pid, Pool, Registry, UnnamedId,
+};
 
 use crate::atoms;
 use crate::host::Beam;
@@ -151,6 +153,20 @@ fn wake_reaper(env: Env) {
     REAPER.send(env, atoms::due());
 }
 
+// Mailboxes, each of one server.
+
+pub(crate) static MAILBOXES: Mailboxes<Beam> = Mailboxes::new();
+
+/// The number of watches. One of them monitors each server that has a mailbox.
+const SERVER_WATCHES: usize = 32;
+static SERVERS: Watches<SERVER_WATCHES> = Watches::new();
+
+/// Watches a server. Returns `false` if it is dead.
+pub(crate) fn watch_server(env: Env, pid: Pid) -> bool {
+    // The low four bits of the word are the same for all pids, so they do not enter the index.
+    SERVERS.monitor(env, pid.word() as usize / 16 % SERVER_WATCHES, Watch::Mailboxes, pid)
+}
+
 // Timed waits: waits by messages that have a timeout. The reaper ends them.
 
 static TIMED: Mutex<Timed> = Mutex::new(Timed { pools: Vec::new(), last: 0 });
@@ -208,6 +224,10 @@ enum Job {
     ServeKeyed(&'static KeyedPool<Beam>),
     /// Clear an unnamed pool: its handle is gone, so no caller can reach it.
     Clear(Clearing),
+    /// Serve the senders that wait at a server.
+    ServeServer(Pid),
+    /// Drop what a dead server left in its mailbox.
+    Discard(Discarded<Beam>),
 }
 
 struct Clearing {
@@ -231,7 +251,9 @@ pub(crate) fn register_janitor(env: Env, pid: Pid) {
     // and the janitor then gets `:serve` once too often, which does no harm.
     JANITOR.register(pid);
     let queued = QUEUE.lock().len();
-    (0..queued).for_each(|_| env.send(pid, atoms::serve()));
+    for _ in 0..queued {
+        env.send(pid, atoms::serve());
+    }
 }
 
 /// Queues a pool that has waiters whose answer is due, unless the pool is queued already.
@@ -247,6 +269,22 @@ pub(crate) fn defer_keyed(env: Env, pool: &KeyedPool<Beam>) {
     let pool = lasting_keyed(pool);
     if pool.data.deferral.begin() {
         queue(env, Job::ServeKeyed(pool));
+    }
+}
+
+/// Queues a server at which senders wait that are due their turn.
+pub(crate) fn serve_server(env: Env, server: Pid) {
+    queue(env, Job::ServeServer(server));
+}
+
+/// The number of messages that one turn of the janitor drops, some 200 ns each.
+const DISCARDED_PER_TURN: usize = 256;
+
+/// Drops what a dead server left in its mailbox. Leaves what is too much for one call to the janitor.
+pub(crate) fn discard(env: Env, mut left: Discarded<Beam>) {
+    left.drop_some(DISCARDED_PER_TURN);
+    if !left.is_empty() {
+        queue(env, Job::Discard(left));
     }
 }
 
@@ -285,6 +323,8 @@ pub(crate) fn do_one_job(beam: &Beam) {
             pool.serve(beam);
         }
         Some(Job::Clear(clearing)) => clear(beam, clearing, CLEARED_PER_TURN),
+        Some(Job::ServeServer(server)) => MAILBOXES.serve(beam, server),
+        Some(Job::Discard(left)) => discard(beam.env, left),
         None => {}
     }
 }

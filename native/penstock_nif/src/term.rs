@@ -133,6 +133,13 @@ impl Env {
         }
     }
 
+    /// Returns the process of a local pid, as [`Self::local_pid`] does, and costs less.
+    #[inline(always)]
+    pub(crate) fn pid(self, term: Term) -> Option<Pid> {
+        let tag = PID_TAG.load(Ordering::Relaxed);
+        if tag != 0 && term.0 & TAG_MASK == tag { Pid::new(term.word()) } else { self.local_pid(term) }
+    }
+
     pub(crate) fn local_pid(self, term: Term) -> Option<Pid> {
         let mut pid = MaybeUninit::uninit();
         // SAFETY: the environment is valid; the VM fills the pid if it answers true.
@@ -357,11 +364,17 @@ impl Env {
 
     /// Sends a copy of a term to a process. The term can be of any environment. The VM drops a
     /// message to a dead process. If that process was a waiter, its permits return when the
-    /// pool's monitor of it fires.
-    pub(crate) fn send(self, to: Pid, message: Term) {
+    /// pool's monitor of it fires. Returns `false` if the process is dead for certain.
+    pub(crate) fn send(self, to: Pid, message: Term) -> bool {
         // SAFETY: the environment is valid. With a NULL message environment the VM copies the
         // message from the environment that the message is in.
-        unsafe { sys::enif_send(self.0, &raw_pid(to), std::ptr::null_mut(), message.raw()) };
+        unsafe { sys::enif_send(self.0, &raw_pid(to), std::ptr::null_mut(), message.raw()) != 0 }
+    }
+
+    /// Copies a term of any environment into this one.
+    pub(crate) fn copy(self, term: Term) -> Term {
+        // SAFETY: the environment is valid, and the caller has the environment of the term.
+        Term::of(unsafe { sys::enif_make_copy(self.0, term.raw()) })
     }
 
     pub(crate) fn raise(self, reason: Term) -> Term {
