@@ -2,10 +2,12 @@ defmodule Penstock.Mailbox.Address do
   # Finds the server that a caller means, and says why it has no mailbox.
   @moduledoc false
 
-  alias Penstock.Options
+  alias Penstock.{Native, Options}
 
   # Returns the pid of a server of this node; nil if no process has the name.
   @spec pid!(term) :: pid | nil
+  def pid!(nil), do: Options.expected!("server", "a pid or a name", nil)
+
   def pid!(server) do
     case whereis!(server) do
       pid when is_pid(pid) and node(pid) == node() -> pid
@@ -21,15 +23,21 @@ defmodule Penstock.Mailbox.Address do
       Options.expected!("server", "a pid, an atom, {:global, term} or {:via, module, term}", server)
   end
 
-  # A server has its name before it has called its `init/1`, in which it opens its mailbox. So calls
-  # `retry` once the server has begun that. Raises an error if the server has no mailbox.
+  # A server has its name before it has opened its mailbox, in its `init/1`. So if it is about to start,
+  # calls `retry` after a moment. Raises an error if the server has no mailbox.
   @spec retry(pid, GenServer.server(), (() -> result)) :: result when result: term
   def retry(pid, server, retry) do
-    if starting?(pid) do
-      receive(after: (1 -> :ok))
-      retry.()
-    else
-      no_mailbox!(server)
+    cond do
+      starting?(pid) ->
+        receive(after: (1 -> :ok))
+        retry.()
+
+      # It may have opened the mailbox before it was looked at.
+      Native.mailbox_info(pid) == :no_mailbox ->
+        no_mailbox!(server)
+
+      true ->
+        retry.()
     end
   end
 
@@ -39,20 +47,16 @@ defmodule Penstock.Mailbox.Address do
           "the server #{Options.show(server)} has no mailbox: write `use Penstock.Mailbox, limit: 1_000` in its module"
   end
 
-  # The functions of these modules run before the `init/1` of a server.
-  @starters [:proc_lib, :gen, :gen_server, :gen_statem, :global, :erlang, :erts_internal] ++
-              [:code, :code_server, :error_handler]
-
-  # A server that starts is inside `init_it` of OTP, and not yet in its own function.
+  # A server of OTP is inside one of these functions until its `init/1` has returned.
   defp starting?(pid) do
     case Process.info(pid, :current_stacktrace) do
       {:current_stacktrace, stack} ->
-        Enum.all?(stack, fn {module, _, _, _} -> module in @starters end) and
-          Enum.any?(stack, fn {_module, function, _, _} -> function in [:init_it, :init_p] end)
+        Enum.any?(stack, fn {module, function, _, _} ->
+          function == :init_it or (module == :proc_lib and function == :init_p)
+        end)
 
-      # A dead process needs no mailbox. The retry tells that it is dead.
       nil ->
-        true
+        false
     end
   end
 end

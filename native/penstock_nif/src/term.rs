@@ -137,7 +137,11 @@ impl Env {
     #[inline(always)]
     pub(crate) fn pid(self, term: Term) -> Option<Pid> {
         let tag = PID_TAG.load(Ordering::Relaxed);
-        if tag != 0 && term.0 & TAG_MASK == tag { Pid::new(term.word()) } else { self.local_pid(term) }
+        if tag != 0 && term.0 & TAG_MASK == tag {
+            Pid::new(term.word())
+        } else {
+            self.local_pid(term)
+        }
     }
 
     pub(crate) fn local_pid(self, term: Term) -> Option<Pid> {

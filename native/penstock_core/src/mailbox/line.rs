@@ -1,6 +1,7 @@
 //! What the lock of a mailbox guards: the senders that wait, and the messages that are kept.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 use super::MailHost;
 use crate::host::Pid;
@@ -67,6 +68,12 @@ impl<H: MailHost> Inner<H> {
 pub struct Discarded<H: MailHost> {
     line: BTreeMap<u64, Waiter<H>>,
     kept: VecDeque<H::Parcel>,
+}
+
+impl<H: MailHost> fmt::Debug for Discarded<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Discarded").field("len", &self.len()).finish_non_exhaustive()
+    }
 }
 
 impl<H: MailHost> Discarded<H> {

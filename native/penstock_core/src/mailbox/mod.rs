@@ -31,6 +31,8 @@ mod open;
 mod places;
 mod waits;
 
+use std::fmt;
+
 use crate::host::{Host, Pid};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
@@ -76,6 +78,7 @@ pub struct MailboxSettings {
     pub limit: u32,
     /// The number of senders that may wait.
     pub max_waiting: u32,
+    /// What becomes of messages that find no room.
     pub overflow: Overflow,
     /// Whether a message keeps its room once the server has taken it up, until the server gives the
     /// room back by [`Open::release`].
@@ -85,21 +88,28 @@ pub struct MailboxSettings {
 /// A mailbox at one time. The numbers may be of slightly different instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MailboxInfo {
+    /// The present settings.
     pub settings: MailboxSettings,
+    /// Messages that have room.
     pub in_use: u32,
+    /// Senders that wait for room.
     pub waiting: usize,
     /// Messages that the server has taken up, and keeps room for.
     pub held: u32,
     /// Messages that had room since the mailbox was opened.
     pub admitted: u64,
+    /// Calls that were refused.
     pub rejected: u64,
+    /// Waits that ended without room.
     pub timed_out: u64,
+    /// Messages that made way for newer ones.
     pub dropped: u64,
 }
 
 /// The result of [`Mailboxes::open`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailOpened {
+    /// The mailbox is open.
     Yes,
     /// The server is dead.
     Dead,
@@ -174,6 +184,12 @@ impl<H: MailHost> Mailbox<H> {
 /// All mailboxes of a node.
 pub struct Mailboxes<H: MailHost> {
     places: Places<Mailbox<H>>,
+}
+
+impl<H: MailHost> fmt::Debug for Mailboxes<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailboxes").finish_non_exhaustive()
+    }
 }
 
 impl<H: MailHost> Default for Mailboxes<H> {

@@ -1,5 +1,7 @@
 //! One open mailbox: senders take room in it, and the server gives room back.
 
+use std::fmt;
+
 use super::{DROPS, GENERATION, MANUAL, MailHost, Mailbox, MailboxInfo, USED, WAIT};
 use crate::host::Pid;
 use crate::sync::Ordering;
@@ -16,9 +18,16 @@ pub struct Open<'a, H: MailHost> {
 /// The reason why a message gets no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoRoom {
+    /// All room is taken, or senders wait for it.
     Full,
     /// The server is dead.
     Gone,
+}
+
+impl<H: MailHost> fmt::Debug for Open<'_, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Open").field("server", &self.server).finish_non_exhaustive()
+    }
 }
 
 impl<'a, H: MailHost> Open<'a, H> {

@@ -63,20 +63,12 @@ impl<T> Place<'_, T> {
 impl<T> Places<T> {
     #[cfg(not(any(loom, shuttle)))]
     pub(super) const fn new() -> Self {
-        Self {
-            levels: [const { OnceBox::new() }; LEVELS],
-            used: AtomicU32::new(0),
-            inserting: Mutex::new(()),
-        }
+        Self { levels: [const { OnceBox::new() }; LEVELS], used: AtomicU32::new(0), inserting: Mutex::new(()) }
     }
 
     #[cfg(any(loom, shuttle))]
     pub(super) fn new() -> Self {
-        Self {
-            levels: std::array::from_fn(|_| OnceBox::new()),
-            used: AtomicU32::new(0),
-            inserting: Mutex::new(()),
-        }
+        Self { levels: std::array::from_fn(|_| OnceBox::new()), used: AtomicU32::new(0), inserting: Mutex::new(()) }
     }
 
     fn bucket(&self, level: usize, pid: Pid) -> Option<&Bucket<T>> {
@@ -119,9 +111,7 @@ impl<T: Default> Places<T> {
             // ORDERING: Acquire pairs with the Release in `free`. Release publishes the key, and
             // pairs with the Acquire in `find`.
             let lane = (0..LANES).find(|&lane| {
-                bucket.keys[lane]
-                    .compare_exchange(0, pid.word(), Ordering::AcqRel, Ordering::Relaxed)
-                    .is_ok()
+                bucket.keys[lane].compare_exchange(0, pid.word(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
             })?;
             Some(Place { pid, key: &bucket.keys[lane], value: &bucket.values[lane] })
         })

@@ -27,10 +27,11 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let server = 1..=SERVERS;
     let process = 1..=PROCESSES;
-    let settings = (1..4_u32, 0..4_u32, any::<bool>(), any::<bool>()).prop_map(|(limit, max_waiting, drops, manual)| {
-        let overflow = if drops { Overflow::DropOldest } else { Overflow::Refuse };
-        MailboxSettings { limit, max_waiting, overflow, manual }
-    });
+    let settings =
+        (1..4_u32, 0..4_u32, any::<bool>(), any::<bool>()).prop_map(|(limit, max_waiting, drops, manual)| {
+            let overflow = if drops { Overflow::DropOldest } else { Overflow::Refuse };
+            MailboxSettings { limit, max_waiting, overflow, manual }
+        });
     prop_oneof![
         1 => (server.clone(), settings).prop_map(|(server, settings)| Op::Open(server, settings)),
         4 => server.clone().prop_map(Op::Send),

@@ -3,33 +3,32 @@
 use std::sync::Arc;
 
 use penstock_core::{
-    Cancelled, Host, MailHost, MailOpened, MailParked, MailboxInfo, MailboxSettings, Mailboxes, NoRoom, Overflow, Pid,
-    Token,
+    Cancelled, MailOpened, MailParked, MailboxInfo, MailboxSettings, Mailboxes, NoRoom, Overflow, Pid, Token,
 };
 
 use crate::support::Fake;
 
 /// The message that tells a server to take one that is kept.
-pub const NEXT: u32 = 0;
+pub(crate) const NEXT: u32 = 0;
 
-pub fn pid(number: u64) -> Pid {
+pub(crate) fn pid(number: u64) -> Pid {
     Pid::new(number).unwrap()
 }
 
 /// Returns the settings of a mailbox that refuses at `limit`.
-pub fn refuse(limit: u32) -> MailboxSettings {
+pub(crate) fn refuse(limit: u32) -> MailboxSettings {
     MailboxSettings { limit, max_waiting: 10, overflow: Overflow::Refuse, manual: false }
 }
 
 /// The mailboxes of a runtime.
-pub struct Stage {
-    pub host: Fake,
-    pub boxes: Mailboxes<Fake>,
+pub(crate) struct Stage {
+    pub(crate) host: Fake,
+    pub(crate) boxes: Mailboxes<Fake>,
 }
 
 /// The result of [`Stage::send`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
+pub(crate) enum Sent {
     Yes,
     Full,
     /// The server has no mailbox, or is dead.
@@ -37,15 +36,15 @@ pub enum Sent {
 }
 
 impl Stage {
-    pub fn new(processes: usize) -> Arc<Self> {
+    pub(crate) fn new(processes: usize) -> Arc<Self> {
         Arc::new(Self { host: Fake::new(processes), boxes: Mailboxes::new() })
     }
 
-    pub fn open(&self, server: Pid, settings: MailboxSettings) -> MailOpened {
+    pub(crate) fn open(&self, server: Pid, settings: MailboxSettings) -> MailOpened {
         self.boxes.open(&self.host, server, settings)
     }
 
-    pub fn send(&self, server: Pid, message: u32) -> Sent {
+    pub(crate) fn send(&self, server: Pid, message: u32) -> Sent {
         let Some(open) = self.boxes.find(server) else { return Sent::No };
         let sent = if open.drops_oldest() {
             open.keep(message).map(|tell| !tell || self.host.send(server, NEXT))
@@ -68,17 +67,17 @@ impl Stage {
         }
     }
 
-    pub fn park(&self, server: Pid, waiter: Pid, message: u32) -> Option<MailParked> {
+    pub(crate) fn park(&self, server: Pid, waiter: Pid, message: u32) -> Option<MailParked> {
         let open = self.boxes.find(server)?;
         Some(open.park(&self.host, waiter, self.host.ticket(), message))
     }
 
-    pub fn cancel(&self, server: Pid, waiter: Pid, token: Token) -> Cancelled {
+    pub(crate) fn cancel(&self, server: Pid, waiter: Pid, token: Token) -> Cancelled {
         self.boxes.find(server).map_or(Cancelled::TooLate, |open| open.cancel(waiter, token))
     }
 
     /// The server receives a message, and takes it up.
-    pub fn take(&self, server: Pid) -> Option<u32> {
+    pub(crate) fn take(&self, server: Pid) -> Option<u32> {
         let message = self.host.receive_message(server)?;
         let open = self.boxes.find(server).expect("a living server has its mailbox");
         if message == NEXT {
@@ -89,17 +88,17 @@ impl Stage {
         }
     }
 
-    pub fn info(&self, server: Pid) -> Option<MailboxInfo> {
+    pub(crate) fn info(&self, server: Pid) -> Option<MailboxInfo> {
         self.boxes.find(server).map(|open| open.info())
     }
 
-    pub fn kill(&self, pid: Pid) {
+    pub(crate) fn kill(&self, pid: Pid) {
         self.host.begin_exit(pid);
         self.host.finish_exit(pid, &[&self.boxes]);
     }
 
     /// Does what the calls have left for later, until nothing is left.
-    pub fn serve(&self, server: Pid) {
+    pub(crate) fn serve(&self, server: Pid) {
         while self.host.take_deferrals() > 0 {
             self.boxes.serve(&self.host, server);
         }
@@ -108,7 +107,7 @@ impl Stage {
     /// Asserts what is true of a living server at rest: each message that has room is in its queue,
     /// and nobody waits while there is room.
     #[track_caller]
-    pub fn at_rest(&self, server: Pid) {
+    pub(crate) fn at_rest(&self, server: Pid) {
         self.serve(server);
         let info = self.info(server).expect("the mailbox is open");
         let queued = self.host.messages(server).len();

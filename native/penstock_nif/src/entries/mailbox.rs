@@ -119,13 +119,17 @@ fn keep(beam: &Beam, open: &Open<'_, Beam>, pid: Pid, message: Term) -> Result<T
 
 /// Refuses a newcomer if there is no room.
 fn room(beam: &Beam, [server]: [Term; 1]) -> Term {
-    with_mailbox(beam, server, |open, pid| {
-        if open.was_full() {
-            refuse(beam, &open, pid, NoRoom::Full)
-        } else {
-            atoms::ok()
-        }
-    })
+    with_mailbox(
+        beam,
+        server,
+        |open, pid| {
+            if open.was_full() {
+                refuse(beam, &open, pid, NoRoom::Full)
+            } else {
+                atoms::ok()
+            }
+        },
+    )
 }
 
 fn park(beam: &Beam, [server, message, reference]: [Term; 3]) -> Term {
@@ -133,13 +137,11 @@ fn park(beam: &Beam, [server, message, reference]: [Term; 3]) -> Term {
         return atoms::badarg();
     }
     let Some(me) = beam.env.me() else { return atoms::badarg() };
-    with_mailbox(beam, server, |open, pid| {
-        match open.park(beam, me, Ticket::new(reference), Parcel::new(message)) {
-            MailParked::Sent => atoms::sent(),
-            MailParked::Waiting(token) => beam.env.make_u64(token),
-            MailParked::Full => refuse(beam, &open, pid, NoRoom::Full),
-            MailParked::Gone => atoms::noproc(),
-        }
+    with_mailbox(beam, server, |open, pid| match open.park(beam, me, Ticket::new(reference), Parcel::new(message)) {
+        MailParked::Sent => atoms::sent(),
+        MailParked::Waiting(token) => beam.env.make_u64(token),
+        MailParked::Full => refuse(beam, &open, pid, NoRoom::Full),
+        MailParked::Gone => atoms::noproc(),
     })
 }
 
