@@ -14,6 +14,7 @@
 #   * `shared_streams`: N items
 #   * `gate_storm`: N decisions
 #   * `gate_order`: N / 10 rounds
+#   * `mailbox_storm`: N × 5 messages
 #   * `start_storm`: N / 100 kills of each of four kinds of process
 #   * `crash_storm`: N / 16,667 seconds, which is a minute for a million
 #   * `first_hits`: N / 10 keys
@@ -30,7 +31,7 @@
 {:ok, _, _} = Kernel.ParallelCompiler.require(Path.wildcard("#{__DIR__}/*.ex"))
 
 alias Penstock.Stress.{Asker, Calm, Crashes, CrashStorm, GateOrder, GateStorm, Hostile, KeyedStorm}
-alias Penstock.Stress.{KillStorm, MassCrash, MassDeath, Meter, MonitoredBy}
+alias Penstock.Stress.{KillStorm, MailboxStorm, MassCrash, MassDeath, Meter, MonitoredBy}
 alias Penstock.Stress.{Rates, SharedStreams, SpawnBomb, StartStorm, StreamStorm}
 
 {opts, rest, invalid} =
@@ -42,7 +43,7 @@ alias Penstock.Stress.{Rates, SharedStreams, SpawnBomb, StartStorm, StreamStorm}
 
 parts =
   [:storm, :try_1, :try_8, :acquire_100, :mass_death, :stream_storm, :shared_streams] ++
-    [:keyed_storm, :gate_storm, :gate_order, :start_storm, :mass_crash, :crash_storm, :first_hits] ++
+    [:keyed_storm, :gate_storm, :gate_order, :mailbox_storm, :start_storm, :mass_crash, :crash_storm, :first_hits] ++
     [:pace, :flood, :monitored_by, :spawn_bomb, :calm]
 
 only =
@@ -89,6 +90,7 @@ results =
           :stream_storm -> StreamStorm.run(seed, div(kills, 10))
           :keyed_storm -> KeyedStorm.run(seed, div(kills, 10))
           :gate_storm -> GateStorm.run(seed, kills)
+          :mailbox_storm -> MailboxStorm.run(seed, kills * 5)
           :gate_order -> GateOrder.run(div(kills, 10))
           :shared_streams -> SharedStreams.run(kills)
           :start_storm -> StartStorm.run(seed, div(kills, 100))

@@ -175,6 +175,16 @@ defmodule Penstock.ChildJobs.Calls do
       ban_count: [ban: @ban, place: 0],
       ban_info: [ban: @ban],
       ban_advance: [ban: @ban, place: 1],
+      mailbox_open: [pid: self(), mailbox_settings: settings(:mailbox_settings)],
+      mailbox_send: [pid: self(), key: :message],
+      mailbox_ask: [pid: self(), key: :message, way: :call],
+      mailbox_room: [pid: self()],
+      mailbox_park: [pid: self(), key: :message, ref: make_ref()],
+      mailbox_cancel: [pid: self(), token: 1],
+      mailbox_taken: [self: self()],
+      mailbox_next: [],
+      mailbox_release: [permits: 1],
+      mailbox_info: [pid: self()],
       vm_get: [],
       vm_set: [age: 0, age: 0],
       vm_read: [paths: ["/dev/null"]],
@@ -203,6 +213,12 @@ defmodule Penstock.ChildJobs.Calls do
       {:burst, :permits, 1},
       {:max_keys, :permits, 1},
       {:clock, :clock, :monotonic}
+    ],
+    mailbox_settings: [
+      {:limit, :permits, 10},
+      {:max_waiting, :max_waiting, 1},
+      {:overflow, :kind, :refuse},
+      {:release, :kind, :taken}
     ],
     ban_settings: [
       {:failures, :permits, 1},
@@ -296,7 +312,9 @@ defmodule Penstock.ChildJobs.Calls do
   defp allowed(:gate_known, :gate, _), do: [:unknown]
   defp allowed(:gate_meters, :gate, _), do: [:no_gate]
   # Any number can be a token. A token that names no waiter has no effect.
-  defp allowed(stop, :token, n) when stop in [:pool_cancel, :pool_withdraw] and n in 0..@most, do: [:too_late]
+  defp allowed(stop, :token, n) when stop in [:pool_cancel, :pool_withdraw, :mailbox_cancel] and n in 0..@most,
+    do: [:too_late]
+
   # The empty list is a permit set without parts, which is taken in place of an instance or offer.
   defp allowed(:start_claim, :offer, []), do: [[]]
   defp allowed(function, kind, []) when kind in [:offer, :instance] and function in @with_sets, do: [:ok]

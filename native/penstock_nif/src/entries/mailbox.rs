@@ -60,11 +60,16 @@ fn settings(beam: &Beam, map: Term) -> Option<MailboxSettings> {
         drop if drop == atoms::drop_oldest() => Overflow::DropOldest,
         _ => return None,
     };
+    let manual = match get(atoms::release())? {
+        taken if taken == atoms::taken() => false,
+        manual if manual == atoms::manual() => true,
+        _ => return None,
+    };
     Some(MailboxSettings {
         limit: beam.env.positive_i31(get(atoms::limit())?)?,
         max_waiting: beam.env.i31(get(atoms::max_waiting())?)?,
         overflow,
-        manual: get(atoms::release())? == atoms::manual(),
+        manual,
     })
 }
 
