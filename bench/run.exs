@@ -35,6 +35,7 @@ for file <- ~w(
       rows/web.ex
       rows/listener.ex
       rows/watched.ex
+      rows/mailbox.ex
     ) do
   Code.require_file(file, __DIR__)
 end

@@ -19,7 +19,8 @@ defmodule Penstock.Bench.Runner do
     Penstock.Bench.Ping,
     Penstock.Bench.Web,
     Penstock.Bench.Listener,
-    Penstock.Bench.Watched
+    Penstock.Bench.Watched,
+    Penstock.Bench.Mailbox
   ]
 
   # The budgets are for two cores. More schedulers would change the figures of the rows in which
