@@ -702,13 +702,14 @@ defmodule Penstock.Native do
   @spec mailbox_open(pid, mailbox_settings) :: :ok | :noproc | :no_place | :badarg
   def mailbox_open(_server, _settings), do: missing()
 
-  # Takes room, and sends the message. If the mailbox drops the oldest, keeps the message for
-  # `mailbox_next/0`, and sends `:penstock_mailbox` unless it took the place of the oldest.
-  @spec mailbox_send(pid, term) :: :ok | :full | no_mailbox
-  def mailbox_send(_server, _message), do: missing()
+  # Takes room, and sends `{:penstock_mailbox, message}`, inside of `{tag, _}` unless `tag` is `:info`.
+  # If the mailbox drops the oldest, keeps that for `mailbox_next/0`, and sends `:penstock_mailbox`
+  # unless it took the place of the oldest.
+  @spec mailbox_send(pid, term, :"$gen_cast" | :info) :: :ok | :full | no_mailbox
+  def mailbox_send(_server, _message, _tag), do: missing()
 
-  # As `mailbox_send/2`, for a sender that parks if the answer is `:busy`, and for requests, which are
-  # never dropped. `:call_now` is a request of a caller that does not wait: it is refused with `:full`.
+  # Sends the message as it is, for a sender that parks if the answer is `:busy`, and for requests, which
+  # are never dropped. `:call_now` is a request of a caller that does not wait: it is refused with `:full`.
   @spec mailbox_ask(pid, term, :cast | :call | :call_now) :: :ok | :busy | :full | no_mailbox
   def mailbox_ask(_server, _message, _how), do: missing()
 

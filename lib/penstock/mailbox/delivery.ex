@@ -12,19 +12,23 @@ defmodule Penstock.Mailbox.Delivery do
 
   @type refused :: {:error, :full | :timeout | :closed}
 
-  # Sends a message, and waits for up to `timeout` ms if there is no room.
-  @spec send(pid, term, timeout, GenServer.server()) :: :ok | :noproc | refused
-  def send(pid, message, timeout, server) do
+  # Sends a message with a tag, as `Native.mailbox_send/3`. Waits for up to `timeout` ms if there is no
+  # room.
+  @spec send(pid, term, :"$gen_cast" | :info, timeout, GenServer.server()) :: :ok | :noproc | refused
+  def send(pid, message, tag, timeout, server) do
     # A server that waits for itself would take no message up.
-    now? = timeout == 0 or pid == self()
-
-    case if(now?, do: Native.mailbox_send(pid, message), else: Native.mailbox_ask(pid, message, :cast)) do
+    case if(timeout == 0 or pid == self(), do: Native.mailbox_send(pid, message, tag), else: ask(pid, message, tag)) do
       :full -> {:error, :full}
-      :busy -> wait(pid, message, timeout)
-      :no_mailbox -> Address.retry(pid, server, fn -> send(pid, message, timeout, server) end)
+      :busy -> wait(pid, counted(message, tag), timeout)
+      :no_mailbox -> Address.retry(pid, server, fn -> send(pid, message, tag, timeout, server) end)
       done -> done
     end
   end
+
+  defp ask(pid, message, tag), do: Native.mailbox_ask(pid, counted(message, tag), :cast)
+
+  defp counted(message, :info), do: {:penstock_mailbox, message}
+  defp counted(message, tag), do: {tag, {:penstock_mailbox, message}}
 
   defp wait(pid, message, timeout) do
     ref = Process.monitor(pid)

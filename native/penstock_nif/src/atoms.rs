@@ -34,7 +34,7 @@ atoms! {
     ban_memory, banned, bound, burst, busy, call_now, cancelled, cast, century_ms, clock, closed, coming,
     deadlock, denied, deny, done, drained, draining, drop_oldest, dropped, due, enomem, error, escalate,
     failures, forget_after, fresh, full, gate, global, granted, held, held_longer_than, hits,
-    hits_per_ms, hold, holders, in_use, infinity, instance, keep, key_bytes, key_full, keyed_key_memory,
+    hits_per_ms, hold, holders, in_use, infinity, info, instance, keep, key_bytes, key_full, keyed_key_memory,
     keyed_pool, keys, killed, known, limit,
     limiter, limiter_key_memory, manual, max_ban, max_bans, max_keys, max_number,
     max_overdraft, max_waiting, measure, measured, memory, monotonic, nif_panicked, nil,

@@ -176,7 +176,7 @@ defmodule Penstock.ChildJobs.Calls do
       ban_info: [ban: @ban],
       ban_advance: [ban: @ban, place: 1],
       mailbox_open: [pid: self(), mailbox_settings: settings(:mailbox_settings)],
-      mailbox_send: [pid: self(), key: :message],
+      mailbox_send: [pid: self(), key: :message, way: :info],
       mailbox_ask: [pid: self(), key: :message, way: :call],
       mailbox_room: [pid: self()],
       mailbox_park: [pid: self(), key: :message, ref: make_ref()],

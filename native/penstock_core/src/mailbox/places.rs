@@ -2,7 +2,8 @@
 //! lock.
 //!
 //! The hash of a pid leads to one bucket in each level. A level is allocated when the buckets of
-//! the levels before it are full, and a bucket when its first pid comes. Neither ever moves.
+//! the levels before it are full, and a bucket when its first pid comes. Neither ever moves. The
+//! first level is in the table itself, so that nearly all look-ups are short.
 
 use once_cell::race::OnceBox;
 
@@ -14,9 +15,12 @@ const LANES: usize = if cfg!(loom) { 1 } else { 8 };
 /// The number of levels. The last has places for two million pids.
 const LEVELS: usize = if cfg!(loom) { 2 } else { 5 };
 
+/// The number of buckets in the first level.
+const FIRST: usize = if cfg!(loom) { 1 } else { 64 };
+
 /// Returns the number of buckets in a level, a power of two.
 const fn buckets(level: usize) -> usize {
-    if cfg!(loom) { 1 } else { 64 << (3 * level) }
+    if cfg!(loom) { 1 } else { FIRST << (3 * level) }
 }
 
 #[repr(align(64))]
@@ -26,10 +30,25 @@ struct Bucket<T> {
     values: [T; LANES],
 }
 
+impl<T> Bucket<T> {
+    #[inline(always)]
+    fn find(&self, pid: Pid) -> Option<Place<'_, T>> {
+        // ORDERING: Acquire pairs with the AcqRel of the CAS in `get_or_insert`, which comes after
+        // the Release of `free`. So the caller reads nothing of an earlier pid.
+        let lane = (0..LANES).find(|&lane| self.keys[lane].load(Ordering::Acquire) == pid.word())?;
+        Some(Place { pid, key: &self.keys[lane], value: &self.values[lane] })
+    }
+}
+
+fn bucket_in(level: usize, pid: Pid) -> usize {
+    pid.hash() as usize & (buckets(level) - 1)
+}
+
 /// The table.
 pub(super) struct Places<T> {
-    levels: [OnceBox<Vec<OnceBox<Bucket<T>>>>; LEVELS],
-    /// The number of levels in use, which never falls.
+    first: [OnceBox<Bucket<T>>; FIRST],
+    deeper: [OnceBox<Vec<OnceBox<Bucket<T>>>>; LEVELS - 1],
+    /// The number of deeper levels in use, which never falls.
     used: AtomicU32,
     /// Held by a call that inserts a pid.
     inserting: Mutex<()>,
@@ -63,30 +82,31 @@ impl<T> Place<'_, T> {
 impl<T> Places<T> {
     #[cfg(not(any(loom, shuttle)))]
     pub(super) const fn new() -> Self {
-        Self { levels: [const { OnceBox::new() }; LEVELS], used: AtomicU32::new(0), inserting: Mutex::new(()) }
+        Self {
+            first: [const { OnceBox::new() }; FIRST],
+            deeper: [const { OnceBox::new() }; LEVELS - 1],
+            used: AtomicU32::new(0),
+            inserting: Mutex::new(()),
+        }
     }
 
     #[cfg(any(loom, shuttle))]
     pub(super) fn new() -> Self {
-        Self { levels: std::array::from_fn(|_| OnceBox::new()), used: AtomicU32::new(0), inserting: Mutex::new(()) }
-    }
-
-    fn bucket(&self, level: usize, pid: Pid) -> Option<&Bucket<T>> {
-        self.levels[level].get()?[pid.hash() as usize & (buckets(level) - 1)].get()
+        Self { first: std::array::from_fn(|_| OnceBox::new()), deeper: std::array::from_fn(|_| OnceBox::new()), used: AtomicU32::new(0), inserting: Mutex::new(()) }
     }
 
     /// Returns the place of a pid. It may miss one that is being inserted.
     #[inline]
     pub(super) fn find(&self, pid: Pid) -> Option<Place<'_, T>> {
+        let bucket = self.first[bucket_in(0, pid)].get();
+        bucket.and_then(|bucket| bucket.find(pid)).or_else(|| self.find_deeper(pid))
+    }
+
+    #[cold]
+    fn find_deeper(&self, pid: Pid) -> Option<Place<'_, T>> {
         // ORDERING: Acquire pairs with the Release in `get_or_insert`; publishes the level.
         let used = self.used.load(Ordering::Acquire) as usize;
-        (0..used).find_map(|level| {
-            let bucket = self.bucket(level, pid)?;
-            // ORDERING: Acquire pairs with the AcqRel of the CAS in `get_or_insert`, which comes
-            // after the Release of `free`. So the caller reads nothing of an earlier pid.
-            let lane = (0..LANES).find(|&lane| bucket.keys[lane].load(Ordering::Acquire) == pid.word())?;
-            Some(Place { pid, key: &bucket.keys[lane], value: &bucket.values[lane] })
-        })
+        (1..=used).find_map(|level| self.deeper[level - 1].get()?[bucket_in(level, pid)].get()?.find(pid))
     }
 }
 
@@ -98,11 +118,16 @@ impl<T: Default> Places<T> {
             return Some(place);
         }
         (0..LEVELS).find_map(|level| {
-            let row =
-                self.levels[level].get_or_init(|| Box::new((0..buckets(level)).map(|_| OnceBox::new()).collect()));
-            // ORDERING: Release pairs with the Acquire in `find`.
-            self.used.fetch_max(level as u32 + 1, Ordering::Release);
-            let bucket = row[pid.hash() as usize & (buckets(level) - 1)].get_or_init(|| {
+            let place = if level == 0 {
+                &self.first[bucket_in(0, pid)]
+            } else {
+                let row = self.deeper[level - 1]
+                    .get_or_init(|| Box::new((0..buckets(level)).map(|_| OnceBox::new()).collect()));
+                // ORDERING: Release pairs with the Acquire in `find_deeper`.
+                self.used.fetch_max(level as u32, Ordering::Release);
+                &row[bucket_in(level, pid)]
+            };
+            let bucket = place.get_or_init(|| {
                 Box::new(Bucket {
                     keys: std::array::from_fn(|_| AtomicU64::new(0)),
                     values: std::array::from_fn(|_| T::default()),

@@ -12,7 +12,7 @@ use crate::ticket::Ticket;
 
 entries! {
     mailbox_open/2 => open,
-    mailbox_send/2 => send,
+    mailbox_send/3 => send,
     mailbox_ask/3 => ask,
     mailbox_room/1 => room,
     mailbox_park/3 => park,
@@ -82,9 +82,20 @@ fn open(beam: &Beam, [server, map]: [Term; 2]) -> Term {
     }
 }
 
-fn send(beam: &Beam, [server, message]: [Term; 2]) -> Term {
+/// Sends a message, inside of a tuple with `tag` unless that is `info`. The tuples are made here, so
+/// that a refusal leaves the caller no garbage.
+fn send(beam: &Beam, [server, message, tag]: [Term; 3]) -> Term {
+    let counted = || {
+        let counted = beam.env.tuple(&[atoms::penstock_mailbox(), message]);
+        if tag == atoms::info() {
+            counted
+        } else {
+            beam.env.tuple(&[tag, counted])
+        }
+    };
     with_mailbox(beam, server, |open, pid| {
-        let sent = if open.drops_oldest() { keep(beam, &open, pid, message) } else { admit(beam, &open, pid, message) };
+        let sent =
+            if open.drops_oldest() { keep(beam, &open, pid, counted()) } else { admit(beam, &open, pid, counted) };
         sent.unwrap_or_else(|no| refuse(beam, &open, pid, no))
     })
 }
@@ -94,7 +105,7 @@ fn send(beam: &Beam, [server, message]: [Term; 2]) -> Term {
 fn ask(beam: &Beam, [server, message, how]: [Term; 3]) -> Term {
     with_mailbox(beam, server, |open, pid| {
         let keeps = how == atoms::cast() && open.drops_oldest();
-        let sent = if keeps { keep(beam, &open, pid, message) } else { admit(beam, &open, pid, message) };
+        let sent = if keeps { keep(beam, &open, pid, message) } else { admit(beam, &open, pid, || message) };
         match sent {
             Ok(answer) => answer,
             Err(NoRoom::Full) if how != atoms::call_now() => atoms::busy(),
@@ -104,9 +115,9 @@ fn ask(beam: &Beam, [server, message, how]: [Term; 3]) -> Term {
 }
 
 #[inline(always)]
-fn admit(beam: &Beam, open: &Open<'_, Beam>, pid: Pid, message: Term) -> Result<Term, NoRoom> {
+fn admit(beam: &Beam, open: &Open<'_, Beam>, pid: Pid, message: impl FnOnce() -> Term) -> Result<Term, NoRoom> {
     open.admit()?;
-    if beam.env.send(pid, message) {
+    if beam.env.send(pid, message()) {
         Ok(atoms::ok())
     } else {
         open.withdraw(beam);
