@@ -19,13 +19,13 @@ defmodule Penstock.Mailbox do
   its own caller.
 
   A message has *room* from the call that sends it until the server takes it up to handle it. To take
-  room and to send is one native call. So the count is exact, whatever is killed when: a killed sender
-  has sent its message or has no room, and the death of the server frees all room. Nothing ever reads
+  room and to send is one native call. So the count is exact at any kill: a killed sender has sent
+  its message or has no room, and the death of the server frees all room. Nothing ever reads
   the length of a message queue, and no process is in between.
 
   The callbacks of the server stay as they are: they get the messages that were sent. Messages that
-  come by another way, as by `GenServer.cast/2` or from a timer or a monitor, are handled as ever. They
-  have no room, and are not counted.
+  come by another way, as by `GenServer.cast/2` or from a timer or a monitor, are handled as before.
+  They have no room, and are not counted.
 
   ## When there is no room
 
@@ -34,7 +34,7 @@ defmodule Penstock.Mailbox do
   `{:error, :full}`.
 
   Two servers that wait for room at each other do not take messages up meanwhile, so both get
-  `{:error, :timeout}`. With `timeout: :infinity` they would wait for ever. So a server should send with
+  `{:error, :timeout}`. With `timeout: :infinity` neither wait would end. So a server should send with
   `timeout: 0` or a short time. A server that finds its own mailbox full gets `{:error, :full}` at once.
 
   With `overflow: :drop_oldest`, `cast/3` and `send/3` always succeed: the oldest message makes way for

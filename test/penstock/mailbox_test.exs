@@ -1,5 +1,5 @@
 defmodule Penstock.MailboxTest do
-  # Tests what senders get, what servers see, and that room is exact whatever dies.
+  # Tests what senders get, what servers see, and that room is exact at each death.
   #
   # | scenario                                   | rules out                                      |
   # |--------------------------------------------|------------------------------------------------|

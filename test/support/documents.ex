@@ -4,8 +4,12 @@ defmodule Penstock.Documents do
 
   @helpers "test/support/documents_app.exs"
 
-  # The applications that the blocks for Phoenix use.
-  @phoenix [:phoenix, :bandit, :plug_cowboy, :phoenix_live_view]
+  # For each word before another, or alone, what a block needs: a module, and the applications.
+  @needs %{
+    phoenix: {Phoenix.Endpoint, [:phoenix, :bandit, :plug_cowboy, :phoenix_live_view]},
+    genstage: {Broadway, [:broadway, :gen_stage]}
+  }
+  @needed Map.keys(@needs)
 
   @doc """
   Runs each block of `file` and returns how many blocks of each kind ran.
@@ -18,8 +22,9 @@ defmodule Penstock.Documents do
     * `children`: the value of the block, child specs, is started under a supervisor
     * `deps`: the value of the block, an entry of `deps` in `mix.exs`, must name Penstock
     * `config`: the block is read as `config/config.exs`, and its values become those of the VM
-    * `phoenix`, also before another word: the block needs Phoenix. It is run only if Phoenix is on
-      the code path, where `PENSTOCK_EBIN` can put it, and else only parsed
+    * `phoenix` or `genstage`, also before another word: the block needs Phoenix, or GenStage and
+      Broadway. It is run only if they are on the code path, where `PENSTOCK_EBIN` can put them, and
+      else only parsed
 
   A block of `text FILE` must be a part of that file. A picture of the document must exist. A port that
   child specs name is replaced by any free one, since another program may have it.
@@ -33,7 +38,7 @@ defmodule Penstock.Documents do
     text = File.read!(file)
     pictures!(text, file)
     blocks = blocks(text, file)
-    if Enum.any?(blocks, &match?({:phoenix, _kind}, &1.kind)), do: start_phoenix()
+    for need <- @needed, Enum.any?(blocks, &match?({^need, _kind}, &1.kind)), do: start_apps(@needs[need])
     env = Code.env_for_eval(file: file, line: 1)
     {_module, _binding, env} = Code.eval_quoted_with_env(quote(do: import(MyApp.Documented)), [], env)
     # Calls by `apply/3`, because `MyApp.Documented` does not exist when this code is compiled.
@@ -47,13 +52,11 @@ defmodule Penstock.Documents do
         do: raise("#{file}: there is no picture #{picture}")
   end
 
-  defp start_phoenix do
+  defp start_apps({module, apps}) do
     for path <- String.split(System.get_env("PENSTOCK_EBIN", ""), ":", trim: true), do: Code.prepend_path(path)
-    if phoenix?(), do: for(app <- @phoenix, do: {:ok, _apps} = Application.ensure_all_started(app))
+    if Code.ensure_loaded?(module), do: for(app <- apps, do: {:ok, _apps} = Application.ensure_all_started(app))
     :ok
   end
-
-  defp phoenix?, do: Code.ensure_loaded?(Phoenix.Endpoint)
 
   @doc "Returns the blocks of a text: kind, code, and the line on which the code begins."
   @spec blocks(String.t(), Path.t()) :: [%{kind: atom, code: String.t(), line: pos_integer}]
@@ -85,8 +88,14 @@ defmodule Penstock.Documents do
 
   defp kind("elixir", "iex>" <> _code, _place), do: :iex
   defp kind("elixir", _code, _place), do: :elixir
-  defp kind("elixir phoenix", _code, _place), do: {:phoenix, :elixir}
-  defp kind("elixir phoenix " <> word, code, place), do: {:phoenix, kind("elixir " <> word, code, place)}
+
+  for need <- @needed do
+    defp kind(unquote("elixir #{need}"), _code, _place), do: {unquote(need), :elixir}
+
+    defp kind(unquote("elixir #{need} ") <> word, code, place),
+      do: {unquote(need), kind("elixir " <> word, code, place)}
+  end
+
   defp kind("elixir children", _code, _place), do: :children
   defp kind("elixir config", _code, _place), do: :config
   defp kind("elixir deps", _code, _place), do: :deps
@@ -99,8 +108,8 @@ defmodule Penstock.Documents do
   # aliases and imports.
   defp check(%{kind: :elixir} = block, context), do: block |> eval(context) |> elem(1)
 
-  defp check(%{kind: {:phoenix, kind}} = block, context) do
-    if phoenix?() do
+  defp check(%{kind: {need, kind}} = block, context) when need in @needed do
+    if Code.ensure_loaded?(elem(@needs[need], 0)) do
       check(%{block | kind: kind}, context)
     else
       _quoted = parse(block, context)

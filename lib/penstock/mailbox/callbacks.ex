@@ -181,6 +181,5 @@ defmodule Penstock.Mailbox.Callbacks do
     event(type, message)
   end
 
-  # The event would come back for ever, if its content were a counted one.
   defp event(type, message), do: {:keep_state_and_data, [{:next_event, type, message}]}
 end

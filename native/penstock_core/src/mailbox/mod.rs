@@ -1,7 +1,7 @@
 //! Mailboxes: a bound on the messages that wait at a process, the *server*. The senders keep it.
 //!
-//! A message has *room* from the call that sends it until the server takes it up. So the bound
-//! holds whatever dies:
+//! A message has *room* from the call that sends it until the server takes it up. The bound holds
+//! at each death:
 //!
 //! - A sender takes room and sends in one call, in which it cannot be killed.
 //! - A sender that waits leaves its message here. The call that finds room for it sends it, in the
