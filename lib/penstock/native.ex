@@ -710,7 +710,9 @@ defmodule Penstock.Native do
 
   # Sends the message as it is, for a sender that parks if the answer is `:busy`, and for requests, which
   # are never dropped. `:call_now` is a request of a caller that does not wait: it is refused with `:full`.
-  @spec mailbox_ask(pid, term, :cast | :call | :call_now) :: :ok | :busy | :full | no_mailbox
+  # `:again`: another sender is about to tell the server of a message that is kept. A request could come
+  # before an earlier message of the caller, which took the place of that one.
+  @spec mailbox_ask(pid, term, :cast | :call | :call_now) :: :ok | :busy | :full | :again | no_mailbox
   def mailbox_ask(_server, _message, _how), do: missing()
 
   # Refuses the caller if there is no room, before it takes the trouble to make a request.

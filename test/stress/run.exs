@@ -31,7 +31,7 @@
 {:ok, _, _} = Kernel.ParallelCompiler.require(Path.wildcard("#{__DIR__}/*.ex"))
 
 alias Penstock.Stress.{Asker, Calm, Crashes, CrashStorm, GateOrder, GateStorm, Hostile, KeyedStorm}
-alias Penstock.Stress.{KillStorm, MailboxStorm, MassCrash, MassDeath, Meter, MonitoredBy}
+alias Penstock.Stress.{KillStorm, MailboxDeath, MailboxStorm, MassCrash, MassDeath, Meter, MonitoredBy}
 alias Penstock.Stress.{Rates, SharedStreams, SpawnBomb, StartStorm, StreamStorm}
 
 {opts, rest, invalid} =
@@ -43,7 +43,17 @@ alias Penstock.Stress.{Rates, SharedStreams, SpawnBomb, StartStorm, StreamStorm}
 
 parts =
   [:storm, :try_1, :try_8, :acquire_100, :mass_death, :stream_storm, :shared_streams] ++
-    [:keyed_storm, :gate_storm, :gate_order, :mailbox_storm, :start_storm, :mass_crash, :crash_storm, :first_hits] ++
+    [
+      :keyed_storm,
+      :gate_storm,
+      :gate_order,
+      :mailbox_storm,
+      :mailbox_death,
+      :start_storm,
+      :mass_crash,
+      :crash_storm,
+      :first_hits
+    ] ++
     [:pace, :flood, :monitored_by, :spawn_bomb, :calm]
 
 only =
@@ -90,6 +100,7 @@ results =
           :stream_storm -> StreamStorm.run(seed, div(kills, 10))
           :keyed_storm -> KeyedStorm.run(seed, div(kills, 10))
           :gate_storm -> GateStorm.run(seed, kills)
+          :mailbox_death -> MailboxDeath.run(100)
           :mailbox_storm -> MailboxStorm.run(seed, kills * 5)
           :gate_order -> GateOrder.run(div(kills, 10))
           :shared_streams -> SharedStreams.run(kills)

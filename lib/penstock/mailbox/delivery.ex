@@ -65,12 +65,14 @@ defmodule Penstock.Mailbox.Delivery do
     end
   end
 
-  defp request(pid, message, _ref, 0) do
-    with :full <- Native.mailbox_ask(pid, message, :call_now), do: {:error, :full}
-  end
-
   defp request(pid, message, ref, timeout) do
-    with :busy <- Native.mailbox_ask(pid, message, :call), do: park(pid, message, ref, timeout)
+    case Native.mailbox_ask(pid, message, if(timeout == 0, do: :call_now, else: :call)) do
+      :busy -> park(pid, message, ref, timeout)
+      :full -> {:error, :full}
+      # Another sender is between two instructions of one native call.
+      :again -> :erlang.yield() && request(pid, message, ref, timeout)
+      done -> done
+    end
   end
 
   defp await_reply(ref, timeout, failed) do

@@ -21,6 +21,9 @@
 //! - A newcomer meets room that is meant for a waiter. While senders wait, no newcomer is admitted.
 //! - The server dies while a sender sends. The VM drops the message, and the next generation begins
 //!   with all room free.
+//! - A kept message takes the place of one of which the server is being told. The sender then does
+//!   not tell the server, and so a request of this sender could come first. It asks
+//!   [`Open::is_told`] before.
 //! - A waiter gives up as its turn comes. The lock decides: the waiter finds its wait, or its message
 //!   is sent.
 //!
@@ -141,6 +144,9 @@ struct Mailbox<H: MailHost> {
     taken: AtomicU64,
     held: AtomicU32,
     rejected: AtomicU64,
+    /// Messages that were kept and of which the server is to be told, and how many it was told of.
+    to_tell: AtomicU64,
+    told: AtomicU64,
     inner: Mutex<Inner<H>>,
 }
 
@@ -153,6 +159,8 @@ impl<H: MailHost> Default for Mailbox<H> {
             taken: AtomicU64::new(0),
             held: AtomicU32::new(0),
             rejected: AtomicU64::new(0),
+            to_tell: AtomicU64::new(0),
+            told: AtomicU64::new(0),
             inner: Mutex::new(Inner::default()),
         }
     }
@@ -232,6 +240,7 @@ impl<H: MailHost> Mailboxes<H> {
             mailbox.taken.store(0, Ordering::Relaxed);
             mailbox.held.store(0, Ordering::Relaxed);
             mailbox.rejected.store(0, Ordering::Relaxed);
+            // Only the difference counts. A sender of the last generation may still be about to tell.
             // ORDERING: Release pairs with the Acquire in `find`; publishes the settings.
             mailbox.state.store((state & GENERATION).wrapping_add(OPEN), Ordering::Release);
             drop(inner);

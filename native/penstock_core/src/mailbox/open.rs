@@ -89,7 +89,7 @@ impl<'a, H: MailHost> Open<'a, H> {
     }
 
     /// Keeps a message for the server. Returns `true` if the caller must tell the server that there
-    /// is one more to take by [`Self::next`]. Returns `false` if the oldest one made way, which the
+    /// is one more to take by [`Self::next`], and then call [`Self::told`]. Returns `false` if the oldest one made way, which the
     /// server was told of before.
     ///
     /// All messages may be of callers that wait for a reply, which are never kept. Then the mailbox
@@ -103,6 +103,7 @@ impl<'a, H: MailHost> Open<'a, H> {
         match self.raise(self.mailbox.state.load(Ordering::Relaxed), WAIT) {
             Ok(()) => {
                 inner.kept.push_back(parcel);
+                self.mailbox.to_tell.fetch_add(1, Ordering::Relaxed);
                 Ok(true)
             }
             Err(NoRoom::Gone) => Err(NoRoom::Gone),
@@ -113,6 +114,22 @@ impl<'a, H: MailHost> Open<'a, H> {
                 Ok(false)
             }
         }
+    }
+
+    /// The caller has told the server of a message that is kept.
+    pub fn told(&self) {
+        // ORDERING: Release pairs with the Acquire in `is_told`: the server was told before.
+        self.mailbox.told.fetch_add(1, Ordering::Release);
+    }
+
+    /// Returns `true` if the server was told of all messages that are kept. If not, another sender is
+    /// about to tell it, and a request must not be sent yet: it could come before an earlier message
+    /// of its sender.
+    pub fn is_told(&self) -> bool {
+        // Read in this order, so that `told` is not behind. An earlier message of the caller raised
+        // `to_tell`, or took, in the lock, the place of one that had raised it.
+        let to_tell = self.mailbox.to_tell.load(Ordering::Acquire);
+        self.mailbox.told.load(Ordering::Acquire) >= to_tell
     }
 
     /// Gives back the room of a message that could not be sent.

@@ -92,7 +92,12 @@ impl<T> Places<T> {
 
     #[cfg(any(loom, shuttle))]
     pub(super) fn new() -> Self {
-        Self { first: std::array::from_fn(|_| OnceBox::new()), deeper: std::array::from_fn(|_| OnceBox::new()), used: AtomicU32::new(0), inserting: Mutex::new(()) }
+        Self {
+            first: std::array::from_fn(|_| OnceBox::new()),
+            deeper: std::array::from_fn(|_| OnceBox::new()),
+            used: AtomicU32::new(0),
+            inserting: Mutex::new(()),
+        }
     }
 
     /// Returns the place of a pid. It may miss one that is being inserted.

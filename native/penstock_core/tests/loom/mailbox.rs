@@ -203,3 +203,23 @@ fn two_kept_messages_against_the_server() {
         stage.at_rest(pid(SERVER));
     });
 }
+
+/// A sender is about to tell the server of a kept message, which another takes the place of. That one
+/// then sends a request, which must not come before.
+#[test]
+fn a_request_against_a_message_that_is_being_told() {
+    explore(|| {
+        let stage = opened(1, MailboxSettings { overflow: Overflow::DropOldest, ..refuse(1) });
+        let sending = with(&stage, |stage| assert_eq!(stage.send(pid(SERVER), 1), Sent::Yes));
+        assert_eq!(stage.send(pid(SERVER), 2), Sent::Yes);
+        let open = stage.boxes.find(pid(SERVER)).unwrap();
+        if open.is_told() {
+            // A request may be sent now: all that is kept was told before.
+            let kept = stage.info(pid(SERVER)).unwrap().in_use;
+            assert_eq!(stage.host.messages(pid(SERVER)).len(), kept as usize);
+        }
+        sending.join().unwrap();
+        assert!(stage.boxes.find(pid(SERVER)).unwrap().is_told());
+        stage.at_rest(pid(SERVER));
+    });
+}

@@ -47,7 +47,13 @@ impl Stage {
     pub(crate) fn send(&self, server: Pid, message: u32) -> Sent {
         let Some(open) = self.boxes.find(server) else { return Sent::No };
         let sent = if open.drops_oldest() {
-            open.keep(message).map(|tell| !tell || self.host.send(server, NEXT))
+            open.keep(message).map(|tell| {
+                let sent = !tell || self.host.send(server, NEXT);
+                if tell {
+                    open.told();
+                }
+                sent
+            })
         } else {
             open.admit().map(|()| {
                 let sent = self.host.send(server, message);

@@ -104,7 +104,11 @@ fn send(beam: &Beam, [server, message, tag]: [Term; 3]) -> Term {
 /// reply. A request is never kept, and so never dropped.
 fn ask(beam: &Beam, [server, message, how]: [Term; 3]) -> Term {
     with_mailbox(beam, server, |open, pid| {
-        let keeps = how == atoms::cast() && open.drops_oldest();
+        let drops = open.drops_oldest();
+        let keeps = drops && how == atoms::cast();
+        if drops && !keeps && !open.is_told() {
+            return atoms::again();
+        }
         let sent = if keeps { keep(beam, &open, pid, message) } else { admit(beam, &open, pid, || message) };
         match sent {
             Ok(answer) => answer,
@@ -129,6 +133,7 @@ fn keep(beam: &Beam, open: &Open<'_, Beam>, pid: Pid, message: Term) -> Result<T
     if open.keep(Parcel::new(message))? {
         // If the server is dead, what is kept goes with its mailbox.
         beam.env.send(pid, atoms::penstock_mailbox());
+        open.told();
     }
     Ok(atoms::ok())
 }
