@@ -8,7 +8,7 @@ defmodule Penstock.Stress.Hostile do
   alias Penstock.{Ban, Gate, KeyedPool, Pool, RateLimiter}
   alias Penstock.Node.Janitor
   alias Penstock.Node.Reaper
-  alias Penstock.Stress.{HostileCalls, HostileFindings, HostileTerms, Survivors}
+  alias Penstock.Stress.{HostileCalls, HostileFindings, HostileServer, HostileTerms, Survivors}
 
   @fuzzers 16
   @victims 4
@@ -58,6 +58,7 @@ defmodule Penstock.Stress.Hostile do
       {Ban, name: :hostile_ban, failures: 5, within: 1_000, ban_for: 10, max_keys: 100, max_bans: 10},
       {KeyedPool, name: :hostile_keyed, limit: 3, max_keys: 50, max_waiting: 20},
       {Gate, name: :hostile_gate, limits: [:hostile_ban, :hostile_limiter, :hostile_keyed, :hostile_pool]},
+      HostileServer,
       {Penstock.Task.Supervisor, name: :hostile_tasks, limit: 5, max_restarts: 100_000_000},
       {Penstock.DynamicSupervisor, name: :hostile_children, limit: 5, partitions: 2, max_restarts: 100_000_000}
     ]

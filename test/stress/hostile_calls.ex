@@ -2,7 +2,7 @@ defmodule Penstock.Stress.HostileCalls do
   # Calls the documented functions of Penstock, and its native functions, with random arguments.
   @moduledoc false
 
-  alias Penstock.Native
+  alias Penstock.{Mailbox, Native}
   alias Penstock.Node.Janitor
   alias Penstock.Node.Reaper
   alias Penstock.Stress.{HostileFindings, HostileShapes, HostileTerms}
@@ -76,7 +76,7 @@ defmodule Penstock.Stress.HostileCalls do
   # another living process, they would acquire or release for that process. So the last argument
   # becomes the caller's pid.
   defp arguments({Native, name, arity}, args)
-       when name in [:pool_try_one, :pool_release_one, :run_take_one, :run_end_one],
+       when name in [:pool_try_one, :pool_release_one, :run_take_one, :run_end_one, :mailbox_taken],
        do: List.replace_at(args, arity - 1, self())
 
   # Reduces sizes, because a table for more than 100,000 keys could reserve gigabytes, and would
@@ -93,6 +93,13 @@ defmodule Penstock.Stress.HostileCalls do
   defp arguments({_module, :stop, _arity}, [supervisor | rest]) do
     [supervisor | Enum.map(rest, &light(&1, :normal))]
   end
+
+  # The VM copies a message, as it does for `send/2`, without a pause. So light messages replace heavy
+  # ones.
+  defp arguments({Mailbox, _name, _arity}, args), do: Enum.map(args, &light(&1, :light))
+
+  defp arguments({Native, name, _arity}, args) when name in [:mailbox_send, :mailbox_ask, :mailbox_park],
+    do: Enum.map(args, &light(&1, :light))
 
   # `:measured` promises the native side that the caller has walked through the key and found it
   # light. So `:measured` is replaced in a call with a heavy term.

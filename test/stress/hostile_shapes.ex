@@ -2,7 +2,7 @@ defmodule Penstock.Stress.HostileShapes do
   # Makes valid arguments for functions that would seldom accept random ones.
   @moduledoc false
 
-  alias Penstock.{Ban, Drainer, Gate, KeyedPool, Native, Pool, RateLimiter}
+  alias Penstock.{Ban, Drainer, Gate, KeyedPool, Mailbox, Native, Pool, RateLimiter}
   alias Penstock.Stress.HostileTerms
 
   @mfa_functions ~w(start start_link async async! async_nolink async_nolink! start_child)a
@@ -41,9 +41,22 @@ defmodule Penstock.Stress.HostileShapes do
   def of({Ban, :start_link, 1}), do: [[name: make(:new), failures: 2, within: 10, ban_for: 10, clock: :manual]]
   def of({Ban, :advance, 2}), do: [make(:new), make(:small)]
   def of({Ban, _name, n}) when n in 1..4, do: Enum.take([:hostile_ban, make(:any), 1 + make(:small), make(:any)], n)
+  def of({Mailbox, :open, 1}), do: [Map.to_list(mailbox_settings())]
+  def of({Mailbox, :next_event, 2}), do: [:cast, {:penstock_mailbox, make(:any)}]
+  def of({Mailbox, :release, n}), do: Enum.take([1 + make(:small)], n)
+  def of({Mailbox, :call, n}), do: Enum.take([:hostile_server, make(:any), [timeout: 1, call_timeout: make(:small)]], n)
+  def of({Mailbox, _name, n}), do: Enum.take([:hostile_server, make(:any), [timeout: make(:small)]], n)
   def of({Drainer, :start_link, 1}), do: [[pools: [make(:pool)], shutdown: 1]]
   def of({Native, name, arity}), do: native(name, arity)
   def of(_call), do: nil
+
+  defp mailbox_settings do
+    overflow = Enum.random([:refuse, :drop_oldest])
+    %{limit: 1 + make(:small), max_waiting: make(:small), overflow: overflow, release: Enum.random([:taken, :manual])}
+  end
+
+  # A fuzzer may be a server too, if it has opened its mailbox.
+  defp server, do: Enum.random([self(), Process.whereis(:hostile_server) || self()])
 
   defp task(name, 2, gate) when name in @mfa_functions, do: [gate, fun()]
   defp task(name, 3, gate) when name in @mfa_functions, do: [gate, fun(), options()]
@@ -53,6 +66,13 @@ defmodule Penstock.Stress.HostileShapes do
   defp task(_name, _arity, _gate), do: nil
 
   # Returns valid arguments of a native function.
+  defp native(:mailbox_open, 2), do: [self(), mailbox_settings()]
+  defp native(:mailbox_send, 3), do: [server(), make(:any), Enum.random([:info, :"$gen_cast"])]
+  defp native(:mailbox_ask, 3), do: [server(), make(:any), Enum.random([:cast, :call, :call_now])]
+  defp native(:mailbox_park, 3), do: [server(), make(:any), make_ref()]
+  defp native(:mailbox_cancel, 2), do: [server(), make(:small)]
+  defp native(:mailbox_release, 1), do: [1 + make(:small)]
+  defp native(name, 1) when name in [:mailbox_room, :mailbox_info], do: [server()]
   defp native(:pool_start, 3), do: [make(:new), self(), pool_settings()]
   defp native(:gate_close, 2), do: [make(:new), self()]
   defp native(:rate_update, 5), do: [make(:new), 1 + make(:small), 10, 5, nil]

@@ -118,7 +118,7 @@ impl Stage {
         let info = self.info(server).expect("the mailbox is open");
         let queued = self.host.messages(server).len();
         assert_eq!(info.in_use as usize, queued + info.held as usize, "{info:?}");
-        assert!(info.waiting == 0 || info.in_use >= info.settings.limit, "a waiter beside free room: {info:?}");
+        assert!(info.waiting == 0 || info.in_use >= info.settings.limit, "a waiter where there is room: {info:?}");
         assert!(info.in_use <= info.settings.limit, "{info:?}");
         // The mark of waiters may not stay, since it keeps newcomers out.
         let full = self.boxes.find(server).expect("open").was_full();
