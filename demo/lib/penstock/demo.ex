@@ -11,6 +11,8 @@ defmodule Penstock.Demo do
     * The VM survives.
     * The VM never has more processes than the pool's limit, the overdraft of restarts, the
       processes that ask no gate and the VM's own processes together.
+    * A server's queue never has more messages than the mailbox's limit and the senders together.
+      The mailbox has all its room 100 ms after the load ended, and the memory is bounded.
     * The VM refuses no spawn.
     * All offered work is either done or refused.
     * Innocent clients get an answer to each of their requests.

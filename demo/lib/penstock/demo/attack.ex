@@ -27,8 +27,9 @@ defmodule Penstock.Demo.Attack do
   Returns the measure that shows the harm. The page plots it next to the processes.
 
   `:answers` stands for the answers to the innocent clients, which the attack counts in its tally.
+  `:queue` stands for the messages that wait at the attacked server, next to the memory.
   """
-  @callback harm() :: :ping | :memory | :answers
+  @callback harm() :: :ping | :memory | :answers | :queue
 
   @doc "Returns the modes, in the order in which they run. Default: `:unguarded`, `:guarded`."
   @callback modes() :: [mode(), ...]
@@ -36,11 +37,17 @@ defmodule Penstock.Demo.Attack do
   @doc "Returns the text of the call that guards the attacked code, for the report."
   @callback guard() :: String.t()
 
-  @doc "Returns the limit of the pool that guards the attacked code."
+  @doc "Returns the limit of the pool, or of the mailbox, that guards the attacked code."
   @callback limit() :: pos_integer()
 
   @doc "Returns how many permits restarts can take above that limit. Default: 0."
   @callback overdraft() :: non_neg_integer()
+
+  @doc "Returns how many senders can have a message on its way to a mailbox. Default: 0."
+  @callback senders() :: non_neg_integer()
+
+  @doc "Returns how much memory a guarded attack may add to that of the idle VM, in MB. Default: `:infinity`."
+  @callback added_memory_mb() :: pos_integer()
 
   @doc "Returns the memory that the attacked VM can use, in MB. Default: `:infinity`."
   @callback memory_limit_mb() :: pos_integer()
@@ -53,7 +60,9 @@ defmodule Penstock.Demo.Attack do
 
   @doc "Returns what this machine lacks to run the attack, for the report; nil if it lacks nothing. Default: nil."
   @callback missing() :: String.t() | nil
+
   @optional_callbacks modes: 0, overdraft: 0, memory_limit_mb: 0, unasked: 1, schedulers: 0, missing: 0
+  @optional_callbacks senders: 0, added_memory_mb: 0
 
   @doc """
   Starts the processes that live as long as the attack: the pool, the attacked process.
@@ -77,7 +86,8 @@ defmodule Penstock.Demo.Attack do
     Penstock.Demo.Attack.ForeignProcesses,
     Penstock.Demo.Attack.SlowClients,
     Penstock.Demo.Attack.SessionsWithState,
-    Penstock.Demo.Attack.ClientsOfAWebServer
+    Penstock.Demo.Attack.ClientsOfAWebServer,
+    Penstock.Demo.Attack.CastsToASlowServer
   ]
 
   @spec all() :: [module()]
@@ -99,6 +109,12 @@ defmodule Penstock.Demo.Attack do
 
   @spec memory_limit_mb(module()) :: pos_integer() | :infinity
   def memory_limit_mb(attack), do: optional(attack, :memory_limit_mb, :infinity)
+
+  @spec senders(module()) :: non_neg_integer()
+  def senders(attack), do: optional(attack, :senders, 0)
+
+  @spec added_memory_mb(module()) :: pos_integer() | :infinity
+  def added_memory_mb(attack), do: optional(attack, :added_memory_mb, :infinity)
 
   @spec unasked(module(), mode()) :: non_neg_integer()
   def unasked(attack, mode), do: optional(attack, :unasked, [mode], 0)

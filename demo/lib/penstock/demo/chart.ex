@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.Chart do
   @moduledoc false
 
-  # Draws the runs of an attack over time as an SVG picture, by one measure: the processes, or the
-  # harm. The page's style sheet chooses colours and dashes by class. The picture is small enough
+  # Draws the runs of an attack over time as two SVG pictures, each of one measure: the processes
+  # and the harm, or the queue and the memory. The page's style sheet chooses colours and dashes by class. The picture is small enough
   # to stay legible on a phone.
 
   alias Penstock.Demo.{Attack, Axis, Figures, Run}
@@ -25,9 +25,12 @@ defmodule Penstock.Demo.Chart do
            limits: [{String.t(), String.t(), number()}]
          }
 
-  @doc "Draws the processes."
-  @spec processes([Run.t(), ...]) :: iodata()
-  def processes(runs) do
+  @doc "Draws both pictures."
+  @spec pair([Run.t(), ...]) :: iodata()
+  def pair([%Run{harm: :queue} | _] = runs), do: [queue(runs), memory(runs)]
+  def pair(runs), do: [processes(runs), harm(runs)]
+
+  defp processes(runs) do
     render(runs, %{
       title: "Processes over time",
       name: "processes",
@@ -39,19 +42,29 @@ defmodule Penstock.Demo.Chart do
     })
   end
 
-  @doc "Draws the measure that shows the harm of the attack."
-  @spec harm([Run.t(), ...]) :: iodata()
-  def harm([%Run{harm: :memory} | _] = runs) do
+  defp queue(runs) do
+    render(runs, %{
+      title: "Message queue over time",
+      name: "messages that wait",
+      curve: & &1.queue_curve,
+      peak: &Figures.harm/1,
+      limits: limit(runs, & &1.limit, "pool-limit", "limit of the mailbox")
+    })
+  end
+
+  defp memory(runs) do
     render(runs, %{
       title: "Memory over time",
       name: "memory, MB",
       curve: & &1.memory_curve,
-      peak: &Figures.harm/1,
+      peak: &Figures.peak_memory/1,
       limits: limit(runs, & &1.memory_limit_mb, "vm-limit", "memory of the VM, MB")
     })
   end
 
-  def harm([%Run{harm: :answers} | _] = runs) do
+  defp harm([%Run{harm: :memory} | _] = runs), do: memory(runs)
+
+  defp harm([%Run{harm: :answers} | _] = runs) do
     render(runs, %{
       title: "Answers over time",
       name: "answers to the innocent",
@@ -61,7 +74,7 @@ defmodule Penstock.Demo.Chart do
     })
   end
 
-  def harm(runs) do
+  defp harm(runs) do
     render(runs, %{
       title: "Pings over time",
       name: "ping p99, ms",
@@ -98,7 +111,7 @@ defmodule Penstock.Demo.Chart do
   # is.
   defp scale(runs, measure) do
     points = Enum.flat_map(runs, measure.curve)
-    # An attack has two pictures: of its processes and of its harm. The time axes of both cover
+    # The time axes of both pictures of an attack cover
     # the curve of the processes, so that they hardly differ.
     times = [0.0, 0.1 | for(run <- runs, {at, _count} <- run.curve, do: at)] ++ Enum.map(points, &elem(&1, 0))
     values = [10 | Enum.map(measure.limits, &elem(&1, 2))] ++ Enum.map(points, &elem(&1, 1))

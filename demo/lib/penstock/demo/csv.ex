@@ -3,7 +3,8 @@ defmodule Penstock.Demo.CSV do
 
   # Formats the figures as CSV for other programs, with a row for each attack and mode. No value
   # needs quotes. A field is empty if the VM died before it reported the figure. The limit of an
-  # unguarded run is empty as well, and so are answers where no innocent client asks.
+  # unguarded run is empty as well, and so are answers where no innocent client asks, and the queue
+  # where no server is attacked.
 
   alias Penstock.Demo.Run
 
@@ -21,6 +22,8 @@ defmodule Penstock.Demo.CSV do
     :ping_p99_us,
     :ping_max_us,
     :peak_memory_mb,
+    :peak_queue,
+    :idle_after_us,
     :asked,
     :answered,
     :answer_p99_us,

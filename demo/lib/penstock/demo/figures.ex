@@ -12,25 +12,37 @@ defmodule Penstock.Demo.Figures do
 
   @doc "Returns the rows for runs with the harm `harm`."
   @spec rows(atom()) :: [{String.t(), (Run.t() -> String.t())}]
-  def rows(:answers) do
-    {work, [survived, time]} = Enum.split(rows(:others), -2)
+  def rows(:answers), do: processes() ++ work() ++ answers() ++ fate()
+  def rows(:queue), do: queue() ++ work() ++ answers() ++ fate()
+  def rows(_ping_or_memory), do: processes() ++ work() ++ fate()
 
-    work ++
-      [
-        {"requests of the innocent", &integer(&1.asked)},
-        {"  answered", &integer(&1.answered)},
-        {"  p99 of its answers", &duration(&1.answer_p99_us)},
-        {"  slowest answer", &duration(&1.slowest_us)},
-        survived,
-        time
-      ]
-  end
-
-  def rows(_ping_or_memory) do
+  defp processes do
     [
       {"limit of the pool", &integer(&1.limit)},
       {"peak processes", &integer(&1.peak_processes)},
-      {"  of them the VM's own", &integer(&1.baseline)},
+      {"  of them the VM's own", &integer(&1.baseline)}
+    ]
+  end
+
+  defp queue do
+    [
+      {"limit of the mailbox", &integer(&1.limit)},
+      {"longest message queue", &integer(&1.peak_queue)},
+      {"  empty after the load ended", &duration(&1.idle_after_us)}
+    ]
+  end
+
+  defp answers do
+    [
+      {"requests of the innocent", &integer(&1.asked)},
+      {"  answered", &integer(&1.answered)},
+      {"  p99 of its answers", &duration(&1.answer_p99_us)},
+      {"  slowest answer", &duration(&1.slowest_us)}
+    ]
+  end
+
+  defp work do
+    [
       {"work offered", &integer(&1.offered)},
       {"  done, now or later", &integer(&1.done)},
       {"  refused to the caller", &integer(&1.refused)},
@@ -39,7 +51,12 @@ defmodule Penstock.Demo.Figures do
       {"ping p50", &duration(&1.ping_p50_us)},
       {"ping p99", &duration(&1.ping_p99_us)},
       {"ping max", &duration(&1.ping_max_us)},
-      {"peak memory", &"#{decimal(&1.peak_memory_mb, 1)} MB"},
+      {"peak memory", &"#{decimal(&1.peak_memory_mb, 1)} MB"}
+    ]
+  end
+
+  defp fate do
+    [
       {"VM survived", &if(&1.survived, do: "yes", else: "no")},
       {"time until all was over", &"#{decimal(&1.seconds, 2)} s"}
     ]
@@ -73,9 +90,13 @@ defmodule Penstock.Demo.Figures do
   def duration(us) when us < 1_000, do: "#{decimal(us / 1_000, 3)} ms"
   def duration(us), do: "#{decimal(us / 1_000, 1)} ms"
 
-  @doc "Returns the attack's harm as a short text: the peak memory, the p99 of the pings, or the answers."
+  @spec peak_memory(Run.t()) :: String.t()
+  def peak_memory(%Run{peak_memory_mb: mb}), do: "#{decimal(mb, 0)} MB"
+
+  @doc "Returns the attack's harm as a short text: the peak memory, the p99 of the pings, the answers, or the longest queue."
   @spec harm(Run.t()) :: String.t()
-  def harm(%Run{harm: :memory, peak_memory_mb: mb}), do: "#{decimal(mb, 0)} MB"
+  def harm(%Run{harm: :memory} = run), do: peak_memory(run)
+  def harm(%Run{harm: :queue, peak_queue: peak}), do: integer(peak)
   def harm(%Run{harm: :answers, asked: nil}), do: @none
   def harm(%Run{harm: :answers, answered: answered, asked: asked}), do: "#{answered}/#{asked}"
   def harm(%Run{ping_p99_us: nil}), do: @none

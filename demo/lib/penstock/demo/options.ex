@@ -45,8 +45,8 @@ defmodule Penstock.Demo.Options do
 
     Attack (j) needs cowboy on Erlang's code path, and Linux; elsewhere it is skipped.
     The status is 1 if a guarded run breaks a promise: the VM survives, the pool's limit
-    bounds the processes apart from the VM's own, all offered work is done or refused, and
-    innocent clients are answered.
+    bounds the processes apart from the VM's own, the mailbox's limit bounds the messages that
+    wait, all offered work is done or refused, and innocent clients are answered.
     """
   end
 

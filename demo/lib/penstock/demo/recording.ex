@@ -25,13 +25,17 @@ defmodule Penstock.Demo.Recording do
     # The last lines that the child's VM printed.
     :log,
     ended?: false,
-    tally: %{offered: 0, done: 0, refused: 0, system_limit: 0, peak_processes: 0, asked: 0, answered: 0, slowest_us: 0},
+    tally:
+      %{offered: 0, done: 0, refused: 0, system_limit: 0, peak_processes: 0, asked: 0, answered: 0, slowest_us: 0}
+      |> Map.merge(%{queue: 0, peak_queue: 0, idle_after_us: 0}),
     # Newest first: `{µs, process_count}`.
     curve: [],
     # Newest first: `{µs, bytes}`.
     memory: [],
     # Newest first: `{µs, answers to innocent clients so far}`.
     answers: [],
+    # Newest first: `{µs, messages that wait at the attacked server}`.
+    queue: [],
     # In µs, reported by the child when all work has ended.
     answer_times: [],
     # In µs, newest first: the time of each ping, and the latency of each answer. Counted from the
@@ -53,6 +57,7 @@ defmodule Penstock.Demo.Recording do
       recording
       | curve: [{at, count} | recording.curve],
         answers: [{at, tally.answered} | recording.answers],
+        queue: [{at, tally.queue} | recording.queue],
         tally: tally
     }
 

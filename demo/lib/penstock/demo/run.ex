@@ -7,15 +7,22 @@ defmodule Penstock.Demo.Run do
 
   @ping_bucket_us 100_000
 
+  # The measures of attacks in which innocent clients ask.
+  @with_innocents [:answers, :queue]
+
+  # The longest time from the end of the load until a mailbox has all its room.
+  @idle_within_us 100_000
+
   @enforce_keys [:attack, :title, :mode]
   defstruct [
     :attack,
     :title,
     :mode,
-    # The guarding call, nil unless guarded, and the limit of its pool, nil when unguarded.
+    # The guarding call, nil unless guarded, and the limit of its pool or mailbox, nil when unguarded.
     :guard,
     :limit,
-    # The measure that the page plots next to the processes, `:ping`, `:memory` or `:answers`.
+    # The measure that the page plots next to the processes, `:ping`, `:memory` or `:answers`; or
+    # `:queue`, which it plots next to the memory.
     :harm,
     # nil unless the memory of the VM has a limit.
     :memory_limit_mb,
@@ -34,11 +41,19 @@ defmodule Penstock.Demo.Run do
     :slowest_us,
     # nil also if the VM died before it reported the times.
     :answer_p99_us,
+    # The most messages that waited at the attacked server, and the time from the end of the load
+    # until it was idle. nil if the attack is not one on a server's queue. The time is nil also if the
+    # server did not become idle.
+    :peak_queue,
+    :idle_after_us,
+    # The most memory that a guarded attack may add to that of the idle VM, nil if it has no bound.
+    :memory_bound_mb,
     # The reason for which the VM did not survive, nil if it did.
     :failure,
     peak_processes: 0,
     overdraft: 0,
     unasked: 0,
+    senders: 0,
     system_limit: 0,
     offered: 0,
     done: 0,
@@ -46,6 +61,8 @@ defmodule Penstock.Demo.Run do
     # Work that is not done, refused or failed at the end: it still runs, or was lost with the VM.
     unfinished: 0,
     peak_memory_mb: 0.0,
+    # Above the memory of the VM before the attack.
+    added_memory_mb: 0.0,
     survived: false,
     # `true` if the parent killed the VM because it had not ended in time.
     hung: false,
@@ -56,6 +73,8 @@ defmodule Penstock.Demo.Run do
     memory_curve: [],
     # Oldest first: `{seconds since the attack began, answers to innocent clients so far}`.
     answer_curve: [],
+    # Oldest first: `{seconds since the attack began, messages that wait at the attacked server}`.
+    queue_curve: [],
     # Oldest first: `{seconds since the attack began, ms}`. The ms are the 99th percentile of the
     # pings that were sent in a tenth of a second.
     ping_curve: []
@@ -80,6 +99,8 @@ defmodule Penstock.Demo.Run do
       limit: if(mode != :unguarded, do: attack.limit()),
       overdraft: Attack.overdraft(attack),
       unasked: Attack.unasked(attack, mode),
+      senders: Attack.senders(attack),
+      memory_bound_mb: with(:infinity <- Attack.added_memory_mb(attack), do: nil),
       harm: attack.harm(),
       memory_limit_mb: with(:infinity <- Attack.memory_limit_mb(attack), do: nil),
       process_limit: recording.process_limit,
@@ -94,11 +115,14 @@ defmodule Penstock.Demo.Run do
       ping_p50_us: p50,
       ping_p99_us: p99,
       ping_max_us: max,
-      asked: if(attack.harm() == :answers, do: tally.asked),
-      answered: if(attack.harm() == :answers, do: tally.answered),
-      slowest_us: if(attack.harm() == :answers and tally.slowest_us > 0, do: tally.slowest_us),
+      asked: if(attack.harm() in @with_innocents, do: tally.asked),
+      answered: if(attack.harm() in @with_innocents, do: tally.answered),
+      slowest_us: if(attack.harm() in @with_innocents and tally.slowest_us > 0, do: tally.slowest_us),
       answer_p99_us: recording.answer_times |> percentiles() |> Enum.at(1),
-      peak_memory_mb: for({_at, bytes} <- recording.memory, reduce: 0.0, do: (peak -> max(peak, mb(bytes)))),
+      peak_queue: if(attack.harm() == :queue, do: tally.peak_queue),
+      idle_after_us: if(attack.harm() == :queue and tally.idle_after_us > 0, do: tally.idle_after_us),
+      peak_memory_mb: peak_memory_mb(recording.memory),
+      added_memory_mb: added_memory_mb(recording),
       survived: survived,
       hung: match?({:hung, _}, recording.exit),
       failure: if(survived, do: nil, else: failure(recording)),
@@ -106,8 +130,19 @@ defmodule Penstock.Demo.Run do
       curve: for({at, count} <- Enum.reverse(recording.curve), do: {seconds(at, begin), count}),
       memory_curve: for({at, bytes} <- Enum.reverse(recording.memory), do: {seconds(at, begin), mb(bytes)}),
       answer_curve: for({at, count} <- Enum.reverse(recording.answers), do: {seconds(at, begin), count}),
+      queue_curve: for({at, length} <- Enum.reverse(recording.queue), do: {seconds(at, begin), length}),
       ping_curve: ping_curve(pings, begin)
     }
+  end
+
+  defp peak_memory_mb(samples), do: for({_at, bytes} <- samples, reduce: 0.0, do: (peak -> max(peak, mb(bytes))))
+
+  # The last sample before the attack is the memory of the idle VM.
+  defp added_memory_mb(recording) do
+    case Enum.split_while(recording.memory, fn {at, _bytes} -> at >= (recording.attacked_at || 0) end) do
+      {[_ | _] = attacked, [{_at, bytes} | _before]} -> max(peak_memory_mb(attacked) - mb(bytes), 0.0)
+      _none -> 0.0
+    end
   end
 
   defp seconds(at, begin), do: (at - begin) / 1_000_000
@@ -141,14 +176,11 @@ defmodule Penstock.Demo.Run do
     do: ["the VM did not survive: #{failure}"]
 
   def broken_promises(%__MODULE__{} = run) do
-    bound = run.limit + run.overdraft + run.unasked + run.baseline
     over = run.done + run.refused
 
-    [
-      run.peak_processes > bound &&
-        "#{run.peak_processes} processes at its peak, over #{bound}: the pool's #{run.limit}, " <>
-          "an overdraft of #{run.overdraft}, #{run.unasked} that no gate is asked for, " <>
-          "and the VM's own #{run.baseline}",
+    bounds = if run.harm == :queue, do: beyond_mailbox(run), else: beyond_pool(run)
+
+    others = [
       run.system_limit > 0 &&
         "the VM refused #{run.system_limit} spawns, all of which the pool should have held back",
       over != run.offered &&
@@ -158,7 +190,35 @@ defmodule Penstock.Demo.Run do
       run.rest != :ok &&
         "it never came to rest: #{inspect(run.rest)}"
     ]
-    |> Enum.filter(&is_binary/1)
+
+    Enum.filter(bounds ++ others, &is_binary/1)
+  end
+
+  defp beyond_pool(run) do
+    bound = run.limit + run.overdraft + run.unasked + run.baseline
+
+    [
+      run.peak_processes > bound &&
+        "#{run.peak_processes} processes at its peak, over #{bound}: the pool's #{run.limit}, " <>
+          "an overdraft of #{run.overdraft}, #{run.unasked} that no gate is asked for, " <>
+          "and the VM's own #{run.baseline}"
+    ]
+  end
+
+  defp beyond_mailbox(run) do
+    bound = run.limit + run.senders
+    idle_within = "#{div(@idle_within_us, 1_000)} ms after the load ended"
+
+    [
+      run.peak_queue > bound &&
+        "#{run.peak_queue} messages waited at its peak, over #{bound}: the mailbox's #{run.limit}, " <>
+          "and a message of each of #{run.senders} senders",
+      # nil, an atom, is larger than each number.
+      run.idle_after_us > @idle_within_us &&
+        "the mailbox did not have all its room #{idle_within}, but after #{inspect(run.idle_after_us)} µs",
+      run.added_memory_mb > (run.memory_bound_mb || :infinity) &&
+        "the attack added #{Float.round(run.added_memory_mb, 1)} MB of memory, over #{run.memory_bound_mb} MB"
+    ]
   end
 
   # Returns the highest number of processes. Leaves out the samples from before the attack,

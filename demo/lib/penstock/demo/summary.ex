@@ -15,7 +15,7 @@ defmodule Penstock.Demo.Summary do
 
   @legend "dead: the VM died. hung: it did not end in time. full: spawns failed. stuck: processes stay for good. " <>
             "Processes: their peak. Harm: peak memory, the 99th percentile of the pings of an innocent GenServer, " <>
-            "or the answers that innocent clients got to their requests. A guarded caller waits, and its work is done later; or it is refused at once, and may ask again."
+            "the answers that innocent clients got to their requests, or the longest message queue. A guarded caller waits, and its work is done later; or it is refused at once, and may ask again."
 
   # The attacks that could not run, each with the reason.
   @type skipped :: [{module(), String.t()}]

@@ -6,8 +6,12 @@ defmodule Penstock.Demo.Tally do
   #
   # `asked`, `answered`, `slowest_us` and `timed` are those of innocent clients, who take no part in
   # the attack. The times of the answers follow the counters in the same atomics.
+  #
+  # `queue`, `peak_queue` and `idle_after_us` are those of an attacked server: the messages that wait
+  # there, and the time from the end of the load until the server was idle.
 
   @slots [:offered, :done, :refused, :system_limit, :peak_processes, :asked, :answered, :slowest_us, :timed]
+         |> Enum.concat([:queue, :peak_queue, :idle_after_us])
          |> Enum.with_index(1)
 
   # More than the answers of each attack.
@@ -45,6 +49,17 @@ defmodule Penstock.Demo.Tally do
     # An atom is larger than each number.
     if us <= patience_us, do: :atomics.add(tally, slot(:answered), 1), else: :ok
   end
+
+  @doc "Notes that `length` messages wait at the attacked server. Only that server calls this."
+  @spec note_queue(t(), non_neg_integer()) :: :ok
+  def note_queue(tally, length) do
+    :atomics.put(tally, slot(:queue), length)
+    raise_to(tally, :peak_queue, length)
+  end
+
+  @doc "Notes that the attacked server was idle `us` µs after the load ended. A time of 0 counts as 1."
+  @spec note_idle(t(), non_neg_integer()) :: :ok
+  def note_idle(tally, us), do: :atomics.put(tally, slot(:idle_after_us), max(us, 1))
 
   @doc "Returns the times of the answers to innocent clients, in µs. Leaves out those after the first 4,096."
   @spec answer_times(t()) :: [non_neg_integer()]

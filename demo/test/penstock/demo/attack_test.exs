@@ -15,7 +15,9 @@ defmodule Penstock.Demo.AttackTest do
       assert attack.title() != ""
       assert attack.story() =~ attack.guard()
       assert attack.limit() > 0
-      assert attack.look_at() =~ Map.fetch!(%{memory: "memory", ping: "pings", answers: "answers"}, attack.harm())
+
+      assert attack.look_at() =~
+               Map.fetch!(%{memory: "memory", ping: "pings", answers: "answers", queue: "queue"}, attack.harm())
     end
   end
 
@@ -29,7 +31,7 @@ defmodule Penstock.Demo.AttackTest do
     assert Attack.modes(Attack.SlowClients) == [:unguarded, :one_pool, :guarded]
   end
 
-  test "an attack without an overdraft, a memory limit, unasked processes or schedulers has the defaults" do
+  test "an attack without an overdraft, limits of memory, unasked processes, senders or schedulers has the defaults" do
     assert Attack.unasked(Attack.SpawnBomb, :guarded) == 0
     assert Attack.unasked(Attack.ForeignProcesses, :guarded) == 20_000
     assert Attack.unasked(Attack.ClientsOfAWebServer, :guarded) < Attack.unasked(Attack.ClientsOfAWebServer, :one_pool)
@@ -39,6 +41,10 @@ defmodule Penstock.Demo.AttackTest do
     assert Attack.overdraft(Attack.ChildrenOfManyCallers) == 100
     assert Attack.memory_limit_mb(Attack.SpawnBomb) == :infinity
     assert Attack.memory_limit_mb(Attack.SessionsWithState) == 256
+    assert Attack.senders(Attack.SpawnBomb) == 0
+    assert Attack.senders(Attack.CastsToASlowServer) == 8
+    assert Attack.added_memory_mb(Attack.SpawnBomb) == :infinity
+    assert Attack.added_memory_mb(Attack.CastsToASlowServer) < 100
   end
 
   test "only the attack on Cowboy can lack something" do

@@ -4,7 +4,8 @@ defmodule Penstock.Demo.CSVTest do
   alias Penstock.Demo.{CSV, Run}
 
   @header "attack,mode,limit,peak_processes,system_limit,offered,done,refused,unfinished," <>
-            "ping_p50_us,ping_p99_us,ping_max_us,peak_memory_mb,asked,answered,answer_p99_us,slowest_us,survived,seconds\n"
+            "ping_p50_us,ping_p99_us,ping_max_us,peak_memory_mb,peak_queue,idle_after_us," <>
+            "asked,answered,answer_p99_us,slowest_us,survived,seconds\n"
 
   defp render(runs), do: runs |> CSV.render() |> IO.iodata_to_binary()
 
@@ -28,6 +29,8 @@ defmodule Penstock.Demo.CSVTest do
       ping_p99_us: 345,
       ping_max_us: 6_789,
       peak_memory_mb: 30.5,
+      peak_queue: 1_003,
+      idle_after_us: 5_300,
       asked: 200,
       answered: 199,
       answer_p99_us: 6_000,
@@ -37,11 +40,12 @@ defmodule Penstock.Demo.CSVTest do
     }
 
     assert render([guarded]) ==
-             @header <> "a,guarded,1000,1054,0,300,200,100,4,12,345,6789,30.500,200,199,6000,7000,true,3.010\n"
+             @header <>
+               "a,guarded,1000,1054,0,300,200,100,4,12,345,6789,30.500,1003,5300,200,199,6000,7000,true,3.010\n"
   end
 
   test "an unguarded limit is empty, and so are figures that a dead VM did not report" do
     dead = %Run{attack: "b", title: "a flood", mode: :unguarded}
-    assert render([dead]) == @header <> "b,unguarded,,0,0,0,0,0,0,,,,0.000,,,,,false,0.000\n"
+    assert render([dead]) == @header <> "b,unguarded,,0,0,0,0,0,0,,,,0.000,,,,,,,false,0.000\n"
   end
 end

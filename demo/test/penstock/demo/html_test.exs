@@ -69,6 +69,28 @@ defmodule Penstock.Demo.HTMLTest do
     assert page =~ "guarded, 4/9"
   end
 
+  test "an attack on a server's queue has a chart of the queue, and one of the memory" do
+    runs =
+      for {run, longest, mb} <- [{@unguarded, 805_339, 285.2}, {@guarded, 1_003, 32.9}] do
+        struct!(run,
+          attack: "k",
+          harm: :queue,
+          peak_queue: longest,
+          peak_memory_mb: mb,
+          queue_curve: [{0.1, longest}],
+          memory_curve: [{0.1, mb}]
+        )
+      end
+
+    page = render(runs)
+    assert page =~ "messages that wait"
+    assert page =~ "guarded, 1,003"
+    assert page =~ "limit of the mailbox: 1,000"
+    assert page =~ "memory, MB"
+    assert page =~ "unguarded, 285 MB"
+    refute page =~ "Processes over time"
+  end
+
   test "a run with one pool has a column, a curve and a place in the legend of its own" do
     page = render([@unguarded, %{@guarded | mode: :one_pool, peak_processes: 77}, @guarded])
     assert page =~ ~s(<th class="one_pool">one pool</th>)

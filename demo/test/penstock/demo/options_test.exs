@@ -21,9 +21,10 @@ defmodule Penstock.Demo.OptionsTest do
 
   test "the error about an unknown attack names it, and all attacks" do
     assert Options.parse(~w(--only a,zz)) ==
-             {:error, ~s(unknown attack "zz": expected --only to be one or more of a,b,c,c2,d,e,f,g,h,i,j, got: "a,zz")}
+             {:error,
+              ~s(unknown attack "zz": expected --only to be one or more of a,b,c,c2,d,e,f,g,h,i,j,k, got: "a,zz")}
 
-    assert {:error, ~s(expected --only to be one or more of a,b,c,c2,d,e,f,g,h,i,j, got: ",")} =
+    assert {:error, ~s(expected --only to be one or more of a,b,c,c2,d,e,f,g,h,i,j,k, got: ",")} =
              Options.parse(~w(--only ,))
   end
 

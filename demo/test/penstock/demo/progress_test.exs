@@ -5,7 +5,7 @@ defmodule Penstock.Demo.ProgressTest do
 
   alias Penstock.Demo.{Attack.SlowClients, Attack.SpawnBomb, Progress, Recording}
 
-  @tally %{offered: 9, done: 6_000, refused: 1, system_limit: 2_000, peak_processes: 0, answered: 0}
+  @tally %{offered: 9, done: 6_000, refused: 1, system_limit: 2_000, peak_processes: 0, answered: 0, queue: 0}
 
   defp attacked do
     SpawnBomb

@@ -1,15 +1,15 @@
 defmodule Penstock.Demo.RecordingTest do
   use ExUnit.Case, async: true
 
-  alias Penstock.Demo.{Attack.SlowClients, Attack.SpawnBomb, Recording, Run}
+  alias Penstock.Demo.{Attack.CastsToASlowServer, Attack.SlowClients, Attack.SpawnBomb, Recording, Run}
 
   @tally %{offered: 10, done: 7, refused: 3, system_limit: 0, peak_processes: 1_040}
-         |> Map.merge(%{asked: 5, answered: 4, slowest_us: 9_000})
+         |> Map.merge(%{asked: 5, answered: 4, slowest_us: 9_000, queue: 600, peak_queue: 1_003, idle_after_us: 5_300})
 
   # The reports of a child whose attack lasts one second, from 1,000,000 µs on the child's clock.
   @messages [
     {:pings, 900_000, [899_000], [5]},
-    {:processes, 990_000, 2_000, %{@tally | offered: 0, done: 0, refused: 0, peak_processes: 0, answered: 0}},
+    {:processes, 990_000, 2_000, %{@tally | offered: 0, done: 0, refused: 0, peak_processes: 0, answered: 0, queue: 0}},
     {:attacked, 1_000_000, %{baseline: 50, process_limit: 32_768}},
     {:memory, 1_000_500, 3 * 1_048_576},
     {:memory, 1_000_900, 2 * 1_048_576},
@@ -62,6 +62,29 @@ defmodule Penstock.Demo.RecordingTest do
 
     none = @messages |> record() |> Recording.exited(0) |> Run.new()
     assert {none.asked, none.answered, none.slowest_us} == {nil, nil, nil}
+  end
+
+  test "the queue is a figure of the attacks on a server's queue" do
+    run = @messages |> record(:guarded, CastsToASlowServer) |> Recording.exited(0) |> Run.new()
+    assert {run.limit, run.senders, run.peak_queue, run.idle_after_us} == {1_000, 8, 1_003, 5_300}
+    assert {run.asked, run.answered, run.slowest_us} == {5, 4, 9_000}
+    assert run.queue_curve == [{-0.01, 0}, {0.5, 600}]
+
+    none = @messages |> record() |> Recording.exited(0) |> Run.new()
+    assert {none.peak_queue, none.idle_after_us} == {nil, nil}
+
+    {before, [rested, ended]} = Enum.split(@messages, -2)
+    never_idle = put_elem(rested, 3, %{@tally | idle_after_us: 0})
+    run = (before ++ [never_idle, ended]) |> record(:guarded, CastsToASlowServer) |> Recording.exited(0) |> Run.new()
+    assert run.idle_after_us == nil
+  end
+
+  test "the added memory is that above the last sample before the attack" do
+    idle = [{:memory, 900_000, 9 * 1_048_576}, {:memory, 980_000, 1_048_576}]
+    run = (idle ++ @messages) |> record() |> Recording.exited(0) |> Run.new()
+    assert {run.added_memory_mb, run.memory_bound_mb} == {2.0, nil}
+    run = @messages |> record() |> Recording.exited(0) |> Run.new()
+    assert run.added_memory_mb == 0.0
   end
 
   test "a run with one pool has its limit, and keeps the promises of a pool only" do
@@ -121,6 +144,40 @@ defmodule Penstock.Demo.RecordingTest do
     defp broken(change) do
       run = @messages |> record() |> Recording.exited(0) |> Run.new()
       run |> struct!(change) |> Run.broken_promises()
+    end
+
+    defp broken_by_casts(change) do
+      run = @messages |> record(:guarded, CastsToASlowServer) |> Recording.exited(0) |> Run.new()
+      run |> struct!([answered: 5] ++ change) |> Run.broken_promises()
+    end
+
+    test "more messages than the limit and the senders" do
+      assert broken_by_casts(peak_queue: 1_008) == []
+      # The limit of a mailbox does not bound processes.
+      assert broken_by_casts(peak_processes: 5_000) == []
+
+      assert broken_by_casts(peak_queue: 1_009) ==
+               [
+                 "1009 messages waited at its peak, over 1008: the mailbox's 1000, and a message of each of 8 senders"
+               ]
+    end
+
+    test "a mailbox that has its room late, or not at all" do
+      assert broken_by_casts(idle_after_us: 100_000) == []
+      said = "the mailbox did not have all its room 100 ms after the load ended, but after "
+      assert broken_by_casts(idle_after_us: 100_001) == [said <> "100001 µs"]
+      assert broken_by_casts(idle_after_us: nil) == [said <> "nil µs"]
+    end
+
+    test "memory that grows" do
+      assert broken_by_casts(added_memory_mb: 16.0) == []
+      assert broken_by_casts(added_memory_mb: 16.1) == ["the attack added 16.1 MB of memory, over 16 MB"]
+      assert broken(added_memory_mb: 1.0e9) == []
+    end
+
+    test "messages that are lost, or counted twice" do
+      assert ["6 done and 3 refused are 9" <> _] = broken_by_casts(done: 6)
+      assert ["8 done and 3 refused are 11" <> _] = broken_by_casts(done: 8)
     end
 
     test "more processes than the limit and the VM's own" do

@@ -36,6 +36,17 @@ defmodule Penstock.Demo.SummaryTest do
     assert Enum.all?(lines, &(String.length(&1) <= 80))
   end
 
+  test "the harm of an attack on a server's queue is its longest queue" do
+    runs =
+      for {mode, longest} <- [unguarded: 805_339, guarded: 1_003] do
+        %Run{attack: "k", title: "", mode: mode, survived: true, peak_processes: 75, harm: :queue, peak_queue: longest}
+      end
+
+    lines = runs |> Summary.text() |> IO.iodata_to_binary() |> String.split("\n")
+    assert Enum.any?(lines, &(&1 =~ ~r/^\(k\) casts to a slow server +alive +75 805,339 +alive +75 +1,003$/))
+    assert Enum.all?(lines, &(String.length(&1) <= 80))
+  end
+
   test "an attack with one pool has a second line for it, below the column with Penstock" do
     lines = @runs |> Summary.text() |> IO.iodata_to_binary() |> String.split("\n")
     at = Enum.find_index(lines, &(&1 =~ ~r/^\(h\) slow clients +full +32,768 +3\/200 +alive +77 +200\/200$/))

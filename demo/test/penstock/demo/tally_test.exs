@@ -36,5 +36,19 @@ defmodule Penstock.Demo.TallyTest do
     assert [60_000_000..80_000_000, 0..20_000_000] |> Enum.zip(Tally.answer_times(tally)) |> Enum.all?(&within?/1)
   end
 
+  test "the queue is that of now, and the longest one and the time until idle stay" do
+    tally = Tally.new()
+    assert %{queue: 0, peak_queue: 0, idle_after_us: 0} = Tally.read(tally)
+    Tally.note_queue(tally, 7)
+    Tally.note_queue(tally, 3)
+    assert %{queue: 3, peak_queue: 7} = Tally.read(tally)
+
+    # 0 stands for an unknown time.
+    Tally.note_idle(tally, 0)
+    assert %{idle_after_us: 1} = Tally.read(tally)
+    Tally.note_idle(tally, 5_300)
+    assert %{idle_after_us: 5_300} = Tally.read(tally)
+  end
+
   defp within?({range, time}), do: time in range
 end
