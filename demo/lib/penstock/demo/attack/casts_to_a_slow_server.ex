@@ -8,12 +8,16 @@ defmodule Penstock.Demo.Attack.CastsToASlowServer do
   @senders 8
   @casts_each 125_000
   @casts_each_per_ms 62.5
-  @work_us 4
+  @work_us 3
   @questions_per_ms 0.1
   @added_memory_mb 16
 
   # Unguarded, the server works on long after the last cast.
-  @patience_ms 15_000
+  @patience_us 15_000_000
+
+  # A wait of 1 ms that lasts longer than this time counts as this time: then other programs of the
+  # machine kept the whole VM from its cores.
+  @longest_step_us 10_000
 
   @impl true
   def id, do: "k"
@@ -23,8 +27,8 @@ defmodule Penstock.Demo.Attack.CastsToASlowServer do
 
   @impl true
   def story do
-    "#{@senders} senders cast #{Figures.integer(@senders * @casts_each)} readings to a GenServer within 2 s, at " <>
-      "least twice as fast as it handles them: it takes #{@work_us} µs for each. Meanwhile innocent clients call the same server, one every " <>
+    "#{@senders} senders cast #{Figures.integer(@senders * @casts_each)} readings to a GenServer within 2 s, " <>
+      "faster than it handles them: it takes #{@work_us} µs for each. Meanwhile innocent clients call the same server, one every " <>
       "10 ms. Unguarded by GenServer.cast/2; guarded by #{guard()}: #{Figures.integer(limit())} readings wait, and each further one is " <>
       "refused at once, so that its sender drops it. The innocent clients then use Penstock.Mailbox.call/3, which " <>
       "waits for room. Done counts the readings that the server handles."
@@ -60,6 +64,7 @@ defmodule Penstock.Demo.Attack.CastsToASlowServer do
         spawn_monitor(fn ->
           receive do: (:go -> :ok)
           Pace.repeat(fn -> SlowServer.cast(server) end, @casts_each_per_ms, @casts_each)
+          exit({:shutdown, now_us()})
         end)
       end
 
@@ -72,26 +77,28 @@ defmodule Penstock.Demo.Attack.CastsToASlowServer do
   def run({server, senders, clients}) do
     for {pid, _monitor} <- senders, do: send(pid, :go)
     Pace.go(clients)
-    for {_pid, monitor} <- senders, do: receive(do: ({:DOWN, ^monitor, :process, _, _reason} -> :ok))
-    ended_us = System.monotonic_time(:microsecond)
+    ends_us = for {_pid, monitor} <- senders, do: receive(do: ({:DOWN, ^monitor, :process, _, {:shutdown, us}} -> us))
     Pace.stop(clients)
-    await_idle(server, ended_us)
+    await_idle(server, step_us(Enum.max(ends_us)))
   end
 
-  # The time stays unknown if the server is not idle after all of `@patience_ms`.
-  defp await_idle(server, ended_us) do
-    waited_us = System.monotonic_time(:microsecond) - ended_us
+  # The time stays unknown if the server is not idle after all of `@patience_us`.
+  defp await_idle(server, waited_us) do
+    began_us = now_us()
 
     cond do
       SlowServer.idle?(server) ->
         Tally.note_idle(server.tally, waited_us)
 
-      waited_us < @patience_ms * 1_000 ->
+      waited_us < @patience_us ->
         Process.sleep(1)
-        await_idle(server, ended_us)
+        await_idle(server, waited_us + step_us(began_us))
 
       true ->
         :ok
     end
   end
+
+  defp step_us(began_us), do: min(now_us() - began_us, @longest_step_us)
+  defp now_us, do: System.monotonic_time(:microsecond)
 end
