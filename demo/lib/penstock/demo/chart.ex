@@ -42,13 +42,16 @@ defmodule Penstock.Demo.Chart do
     })
   end
 
+  # In thousands, because the figures of a million would not fit next to the axis.
   defp queue(runs) do
+    limits = limit(runs, & &1.limit, "pool-limit", "limit of the mailbox")
+
     render(runs, %{
       title: "Message queue over time",
-      name: "messages that wait",
-      curve: & &1.queue_curve,
+      name: "thousands of messages that wait",
+      curve: &for({at, length} <- &1.queue_curve, do: {at, length / 1_000}),
       peak: &Figures.harm/1,
-      limits: limit(runs, & &1.limit, "pool-limit", "limit of the mailbox")
+      limits: for({class, label, limit} <- limits, do: {class, label, limit / 1_000})
     })
   end
 

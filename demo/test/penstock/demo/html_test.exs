@@ -83,7 +83,7 @@ defmodule Penstock.Demo.HTMLTest do
       end
 
     page = render(runs)
-    assert page =~ "messages that wait"
+    assert page =~ "thousands of messages that wait"
     assert page =~ "guarded, 1,003"
     assert page =~ "limit of the mailbox: 1,000"
     assert page =~ "memory, MB"
