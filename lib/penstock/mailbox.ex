@@ -332,7 +332,8 @@ defmodule Penstock.Mailbox do
   Takes a message up, in a state function of `:gen_statem`, and returns the result of that function:
   the message is then the next event.
 
-  The result is `{:keep_state_and_data, [{:next_event, type, message}]}`.
+  The result is `{:keep_state_and_data, [{:next_event, type, message}]}`. Raises `ArgumentError` if the
+  content is not counted.
 
   ## Examples
 

@@ -484,6 +484,12 @@ defmodule Penstock.MailboxTest do
       assert_raise ArgumentError, ~r/expected options to be a keyword list/, fn -> Mailbox.send(server, 1, :x) end
     end
 
+    test "next_event/2 takes counted content only" do
+      assert_raise ArgumentError, ~r/expected content to be the content of a counted event/, fn ->
+        Mailbox.next_event(:cast, :message)
+      end
+    end
+
     test "names wrong options of mailboxes" do
       for bad <- [0, -1, 1.0, :infinity, nil, "10", 0x80000000] do
         assert_raise ArgumentError, ~r/expected :limit to be an integer between 1 and 2147483647, got: /, fn ->

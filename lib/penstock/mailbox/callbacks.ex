@@ -9,7 +9,7 @@ defmodule Penstock.Mailbox.Callbacks do
   # | `{:penstock_taken, message}`    | a kept message, from one clause to another |
   @moduledoc false
 
-  alias Penstock.Native
+  alias Penstock.{Native, Options}
 
   @typep event :: {:keep_state_and_data, [{:next_event, :cast | :info | {:call, GenServer.from()}, term}]}
 
@@ -179,6 +179,10 @@ defmodule Penstock.Mailbox.Callbacks do
   def next_event(_type, :penstock_mailbox) do
     {type, message} = next()
     event(type, message)
+  end
+
+  def next_event(_type, content) do
+    Options.expected!("content", "the content of a counted event, see Penstock.Mailbox.is_counted/1", content)
   end
 
   defp event(type, message), do: {:keep_state_and_data, [{:next_event, type, message}]}
