@@ -100,7 +100,7 @@ results =
           :stream_storm -> StreamStorm.run(seed, div(kills, 10))
           :keyed_storm -> KeyedStorm.run(seed, div(kills, 10))
           :gate_storm -> GateStorm.run(seed, kills)
-          :mailbox_death -> MailboxDeath.run(100)
+          :mailbox_death -> MailboxDeath.run(100, metered?)
           :mailbox_storm -> MailboxStorm.run(seed, kills * 5)
           :gate_order -> GateOrder.run(div(kills, 10))
           :shared_streams -> SharedStreams.run(kills)
