@@ -421,7 +421,7 @@ defmodule Penstock.MailboxTest do
         :sys.get_state(server)
       end)
 
-    assert log =~ "Silent"
+    assert log =~ "Silent #{inspect(server)} received"
     assert log =~ "received unexpected message in handle_info/2: {:nobody, :knows}"
     assert log =~ "received unexpected message in handle_info/2: :plain"
   end

@@ -145,7 +145,7 @@ defmodule Penstock.Mailbox.Callbacks do
     )
   end
 
-  defp name({:registered_name, name}), do: name
+  defp name({:registered_name, name}) when is_atom(name), do: name
   defp name(_none), do: self()
 
   # Opens the mailbox of the calling server.
