@@ -13,8 +13,8 @@ defmodule Penstock.Mailbox do
       Penstock.Mailbox.cast(MyApp.Worker, {:work, item})
       #=> :ok, or {:error, :full} while 1,000 messages wait
 
-  The mailbox of a process is its only resource that the VM does not bound. If senders are faster than
-  their server, its messages take all memory, and each message waits longer than the one before.
+  The VM does not bound the mailbox of a process. If senders are faster than their server, its messages
+  take all memory, and each message waits longer than the one before.
   Here, a sender learns at once that the server is busy. It can then wait, drop the message, or refuse
   its own caller.
 
@@ -37,22 +37,26 @@ defmodule Penstock.Mailbox do
   `{:error, :timeout}`. With `timeout: :infinity` neither wait would end. So a server should send with
   `timeout: 0` or a short time. A server that finds its own mailbox full gets `{:error, :full}` at once.
 
-  With `overflow: :drop_oldest`, `cast/3` and `send/3` always succeed: the oldest message makes way for
-  the new one, and is counted in `info/1`. This fits readings, of which only the latest matter. The
-  messages are then kept outside of the server's heap until it takes them up. A `call/3` is never
-  dropped: it waits for room like any other call.
+  With `overflow: :drop_oldest`, the oldest message makes way for one of `cast/3` or `send/3`, and is
+  counted in `info/1`. This fits readings, of which only the latest matter. The messages are kept outside
+  of the server's heap until it takes them up, in 1 to 3 kB each, and more for a large one. A `call/3` is
+  never dropped: it waits for room like any other call. So if calls have all the room, or messages that
+  the server holds by `release: :manual`, a cast gets `{:error, :full}` all the same.
 
   ## Options of `use`
 
     * `:limit` - how many messages have room, an integer from 1; required
     * `:max_waiting` - how many senders may wait for room. Default `1_000`
     * `:overflow` - `:refuse` (the default) or `:drop_oldest`
-    * `:release` - when the room of a message comes back: `:taken` (the default), as the server takes
-      the message up, or `:manual`, as the server calls `release/1`. Manual is for a server that
-      queues by itself, as a producer of GenStage does until there is demand
+    * `:release` - when the room of a message of `cast/3` or `send/3` comes back: `:taken` (the default),
+      as the server takes the message up, or `:manual`, as the server calls `release/1`. Manual is for a
+      server that queues by itself, as a producer of GenStage does until there is demand. The room of a
+      `call/3` always comes back as the server takes it up
 
-  `use GenServer`, or another behaviour, must come first. The module must have an `init/1`. A module that
-  knows its limit only at run time calls `open/1` in its `init/1`.
+  It must be the last `use` of the module, after `use GenServer` or the like, and the module must have an
+  `init/1`. A module that knows its limit only at run time calls `open/1` in its `init/1`. A server that
+  runs while its module is upgraded gets another limit, or its first mailbox, by `open/1` in
+  `code_change/3`.
 
   ## Other servers
 
@@ -68,11 +72,18 @@ defmodule Penstock.Mailbox do
   The state machine then handles the message as its next event. It can postpone that event, which has
   no room any more.
 
-  A callback that receives messages by a `receive` of its own can take a counted message out of the
-  mailbox unseen. The room of that message comes back only when the server dies.
+  ## What to know
 
-  If a process has `message_queue_data: :off_heap`, a message that has waited for room can come before
-  an earlier one of the same sender. In all other cases, messages of one sender keep their order.
+  Messages that one sender sends by this module keep their order, unless the server has
+  `message_queue_data: :off_heap`: there, a message that has waited for room can come before an earlier one.
+
+  A callback that receives messages by a `receive` of its own can take a counted message out of the
+  mailbox unseen. The room of that message comes back only when the server dies. Messages of the form
+  `{:penstock_mailbox, _}`, and the atom, are of this module: made by hand, they give back the room of
+  another message. In crash reports and traces, a counted message has that form.
+
+  A sender that waits leaves a copy of its message here. If the sender is killed, the copy stays until its
+  turn comes, and counts as `waiting` until then.
   """
 
   alias Penstock.Mailbox.{Address, Callbacks, Delivery, Settings}
@@ -158,8 +169,8 @@ defmodule Penstock.Mailbox do
   @doc """
   Sends a message to a server, which handles it by `handle_info/2`.
 
-  Options and results are those of `cast/3`. Like `Kernel.send/2`, raises `ArgumentError` for a name that
-  no process has, and returns `:ok` for a pid that is dead.
+  Options and results are those of `cast/3`. Like `Kernel.send/2`, raises `ArgumentError` for an atom that
+  names no process, and returns `:ok` for a pid that is dead.
 
   ## Examples
 
@@ -264,12 +275,23 @@ defmodule Penstock.Mailbox do
   """
   @spec info(server) :: info
   def info(server) do
-    with pid when pid != nil <- Address.pid!(server),
-         %{} = info <- Native.mailbox_info(pid) do
-      info
-    else
-      :no_mailbox -> Address.retry(Address.pid!(server), server, fn -> info(server) end)
-      _noproc -> exit({:noproc, {__MODULE__, :info, [server]}})
+    case Address.pid!(server) do
+      nil -> exit({:noproc, {__MODULE__, :info, [server]}})
+      pid -> info_of(pid, server)
+    end
+  end
+
+  defp info_of(pid, server) do
+    case Native.mailbox_info(pid) do
+      %{} = info ->
+        info
+
+      :noproc ->
+        exit({:noproc, {__MODULE__, :info, [server]}})
+
+      :no_mailbox ->
+        Address.ready!(pid, server)
+        info_of(pid, server)
     end
   end
 
@@ -313,6 +335,7 @@ defmodule Penstock.Mailbox do
   def release(messages \\ 1) do
     case Native.mailbox_release(Options.permits!(messages, "messages")) do
       :ok -> :ok
+      :again -> Callbacks.serve()
       :not_held -> {:error, :not_held}
       :no_mailbox -> Address.no_mailbox!(self())
     end

@@ -698,8 +698,9 @@ defmodule Penstock.Native do
         }
   @type no_mailbox :: :no_mailbox | :noproc | :badarg
 
-  # Opens the mailbox of a server, or changes its settings. `:no_place`: too many servers have one.
-  @spec mailbox_open(pid, mailbox_settings) :: :ok | :noproc | :no_place | :badarg
+  # Opens the mailbox of a server, or changes its settings. `:again`: the server must call
+  # `mailbox_serve/0`. `:no_place`: too many servers have one.
+  @spec mailbox_open(pid, mailbox_settings) :: :again | :noproc | :no_place | :badarg
   def mailbox_open(_server, _settings), do: missing()
 
   # Takes room, and sends `{:penstock_mailbox, message}`, inside of `{tag, _}` unless `tag` is `:info`.
@@ -729,16 +730,26 @@ defmodule Penstock.Native do
   @spec mailbox_cancel(pid, token) :: :cancelled | :too_late | :badarg
   def mailbox_cancel(_server, _token), do: missing()
 
-  # The calling server takes a message up that has room. `me` must be `self()`.
-  @spec mailbox_taken(pid) :: :ok | :no_mailbox
+  # The calling server takes a message up that has room. `me` must be `self()`. `:again`: the server
+  # must call `mailbox_serve/0`.
+  @spec mailbox_taken(pid) :: :ok | :again | :no_mailbox
   def mailbox_taken(_me), do: missing()
 
+  # As `mailbox_taken/1`, for a request, whose room comes back at once also if that is manual.
+  @spec mailbox_taken_call(pid) :: :ok | :again | :no_mailbox
+  def mailbox_taken_call(_me), do: missing()
+
+  # Sends messages that wait for room at the calling server. `:again`: the server must call this again.
+  # No other process may call this: the answers to waiters must come before the news of its death.
+  @spec mailbox_serve() :: :ok | :again
+  def mailbox_serve, do: missing()
+
   # The calling server takes the oldest message up that is kept for it.
-  @spec mailbox_next() :: {:ok, term} | :none
+  @spec mailbox_next() :: {:ok | :again, term} | :none
   def mailbox_next, do: missing()
 
   # The calling server gives back the room of messages that it has taken up.
-  @spec mailbox_release(pos_integer) :: :ok | :not_held | :no_mailbox | :badarg
+  @spec mailbox_release(pos_integer) :: :ok | :again | :not_held | :no_mailbox | :badarg
   def mailbox_release(_messages), do: missing()
 
   @spec mailbox_info(pid) :: map | no_mailbox

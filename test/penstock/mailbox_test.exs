@@ -99,7 +99,8 @@ defmodule Penstock.MailboxTest do
   # A server that is not moved, and takes nothing up until `:go`.
   defp busy(server) do
     test = self()
-    :ok = Mailbox.cast(server, {:run, fn -> send(test, {:busy, self()}) && receive(do: (:go -> :ok)) end})
+    wait = fn _told -> receive(do: (:go -> :ok)) end
+    :ok = Mailbox.cast(server, {:run, fn -> wait.(send(test, {:busy, self()})) end})
     assert_receive {:busy, pid}
     pid
   end
@@ -317,14 +318,52 @@ defmodule Penstock.MailboxTest do
   end
 
   test "a limit can change", %{server: server} do
-    pid = busy(server)
-    fill(server, 3)
+    test = self()
+
+    change = fn ->
+      fill(self(), 3)
+      send(test, {:full, self()})
+      receive do: (:go -> :ok)
+      Mailbox.open(limit: 4, max_waiting: 2)
+      Mailbox.info(self())
+    end
+
+    changed = ask(actor(), fn -> Mailbox.call(server, {:run, change}) end)
+    assert_receive {:full, ^server}
     waiting = for n <- 4..5, do: ask(actor(), fn -> Mailbox.cast(server, n, timeout: :infinity) end)
     waits(server, 2)
-    assert Penstock.Native.mailbox_open(server, %{limit: 4, max_waiting: 2, overflow: :refuse, release: :taken}) == :ok
-    assert %{in_use: 4, waiting: 1, limit: 4} = Mailbox.info(server)
-    send(pid, :go)
+    send(server, :go)
+    assert {:ok, %{in_use: 4, waiting: 1, limit: 4}} = answer(changed)
     assert Enum.map(waiting, &answer/1) == [:ok, :ok]
+  end
+
+  test "many waiters are served as the limit grows, and none by a server that is dead" do
+    for killed? <- [false, true] do
+      {:ok, server} = GenServer.start(Server, mailbox: [limit: 1, max_waiting: 1_000])
+      pid = busy(server)
+
+      waiters =
+        for n <- 1..500, do: spawn_monitor(fn -> exit({Mailbox.cast(server, n, timeout: :infinity), mailbox()}) end)
+
+      waits(server, 499)
+      send(pid, :go)
+      GenServer.cast(server, {:run, fn -> Mailbox.open(limit: 1_000) end})
+      if killed?, do: Process.exit(server, :kill)
+
+      answers =
+        for {pid, ref} <- waiters,
+            do: assert_receive({:DOWN, ^ref, :process, ^pid, {_answer, []}}) |> elem(4) |> elem(0)
+
+      assert Enum.uniq(answers) -- [:ok, {:error, :closed}] == []
+      unless killed?, do: assert(Enum.uniq(answers) == [:ok])
+      kill(server)
+    end
+  end
+
+  test "calls keep no room by hand" do
+    {:ok, server} = Server.start(mailbox: [limit: 1, release: :manual])
+    for _ <- 1..3, do: assert(Mailbox.call(server, :seen, timeout: 0) == {:ok, [:begun]})
+    assert %{in_use: 0, held: 0} = Mailbox.info(server)
   end
 
   test "a state machine takes up once what it postpones" do
@@ -339,6 +378,21 @@ defmodule Penstock.MailboxTest do
     assert in_use(door) == 0
   end
 
+  @tag :capture_log
+  test "a state machine drops messages of the form of the mailbox's own" do
+    for {machine, open} <- [{Door, :open}, {Light, :on}] do
+      {:ok, pid} = :gen_statem.start_link(machine, [], [])
+      assert Mailbox.cast(pid, :penstock_mailbox) == :ok
+      assert Mailbox.cast(pid, {:penstock_mailbox, :inner}) == :ok
+      send(pid, :penstock_mailbox)
+      eventually(fn -> in_use(pid) == 0 end)
+      assert Mailbox.cast(pid, open) == :ok
+      assert {:ok, seen} = Mailbox.call(pid, :seen)
+      assert Enum.uniq(seen) -- [cast: :on] == []
+      assert %{admitted: 4, in_use: 0} = Mailbox.info(pid)
+    end
+  end
+
   test "a state machine with state functions takes up by next_event/2" do
     {:ok, light} = :gen_statem.start_link(Light, [], [])
     assert Mailbox.cast(light, 1) == :ok
@@ -347,26 +401,64 @@ defmodule Penstock.MailboxTest do
     assert in_use(light) == 0
   end
 
-  test "a server that has its name already is waited for until it has its mailbox" do
-    name = unique_name()
-    test = self()
+  # A server that has its name, and opens its mailbox when it is told.
+  defmodule Late do
+    use GenServer
+    use Penstock.Mailbox, limit: 1
 
-    senders =
-      for _ <- 1..2 do
-        ask(actor(), fn ->
-          send(test, :sending)
-          Stream.repeatedly(fn -> Mailbox.cast(name, :x) end) |> Enum.take(20_000) |> Enum.frequencies()
-        end)
+    # In place of the `init/1` that opens the mailbox at once.
+    def start(test, name), do: :gen_server.start({:local, name}, __MODULE__.Plain, test, [])
+
+    @impl true
+    def init(arg), do: {:ok, arg}
+
+    defmodule Plain do
+      @behaviour :gen_server
+      def init(test) do
+        send(test, {:named, self()})
+        receive do: (:open -> Mailbox.open(limit: 1))
+        {:ok, test}
       end
 
-    for _ <- senders, do: assert_receive(:sending)
-
-    for _ <- 1..200 do
-      {:ok, pid} = GenServer.start(Server, [], name: name)
-      kill(pid)
+      def handle_call(_request, _from, state), do: {:reply, :ok, state}
+      def handle_cast(_message, state), do: {:noreply, state}
     end
+  end
 
-    for sender <- senders, do: assert(%{} = answer(sender))
+  test "a server that starts is waited for until it has its mailbox" do
+    name = unique_name()
+    test = self()
+    starting = ask(actor(), fn -> Late.start(test, name) end)
+    assert_receive {:named, server}
+    sender = actor()
+    sent = ask(sender, fn -> Mailbox.cast(name, :x) end)
+    # The sender looks again each ms.
+    eventually(fn ->
+      match?({_, [{Penstock.Mailbox.Address, _, _, _} | _]}, Process.info(sender, :current_stacktrace))
+    end)
+
+    send(server, :open)
+    assert {:ok, ^server} = answer(starting)
+    assert answer(sent) == :ok
+    assert %{in_use: 1} = Mailbox.info(name)
+    kill(server)
+  end
+
+  test "no server is waited for that will never have a mailbox" do
+    test = self()
+    # In its init/1, of itself, of its parent, and of a process of `proc_lib` that is no server.
+    starting = ask(actor(), fn -> :gen_server.start({:local, unique_name()}, Late.Plain, test, []) end)
+    assert_receive {:named, server}
+    assert_raise ArgumentError, ~r/has no mailbox/, fn -> Mailbox.cast(server, :x) end
+    kill(server)
+    assert {:error, :killed} = answer(starting)
+
+    pid = :proc_lib.spawn(fn -> receive(do: (:stop -> :ok)) end)
+    assert_raise ArgumentError, ~r/has no mailbox/, fn -> Mailbox.cast(pid, 1, timeout: :infinity) end
+    kill(pid)
+
+    {:ok, agent} = Agent.start_link(fn -> catch_error(Mailbox.send(self(), :tick)) end)
+    assert %ArgumentError{} = Agent.get(agent, & &1)
   end
 
   test "kills of senders, waiters and servers leave no room taken, and lose none" do
@@ -400,6 +492,26 @@ defmodule Penstock.MailboxTest do
     end
 
     hammer(server, kind)
+  end
+
+  # Functions that have a name of a callback, and are none; and a server with few callbacks.
+  defmodule Odd do
+    @behaviour GenServer
+    use Penstock.Mailbox, limit: 2
+
+    @impl true
+    def init(arg), do: {:ok, arg}
+    @impl true
+    def handle_call(:fine, _from, state), do: {:reply, handle_event(1, 2, 3, state), state}
+    defp handle_event(a, b, c, _state), do: a + b + c
+  end
+
+  @tag :capture_log
+  test "private functions are no callbacks, and a server without handle_info/2 has room again" do
+    {:ok, server} = GenServer.start_link(Odd, nil)
+    assert Mailbox.call(server, :fine) == {:ok, 6}
+    for _ <- 1..5, do: eventually(fn -> Mailbox.send(server, :x) == :ok end)
+    eventually(fn -> in_use(server) == 0 end)
   end
 
   defmodule Silent do
@@ -514,8 +626,16 @@ defmodule Penstock.MailboxTest do
         )
       end
 
-      assert_raise CompileError, ~r/has no init\/1 for Penstock.Mailbox: write `use GenServer` before/, fn ->
-        Code.eval_string("defmodule Penstock.MailboxTest.NoInit do\n use Penstock.Mailbox, limit: 1\nend")
+      for {code, message} <- [
+            {"use Penstock.Mailbox, limit: 1", ~r/has no init\/1 for Penstock.Mailbox: define it/},
+            {"use Penstock.Mailbox, limit: 1\ndef init(a), do: {:ok, a}",
+             ~r/has no callback that could take messages up/},
+            {"use Supervisor\nuse Penstock.Mailbox, limit: 1\ndef init(a), do: a", ~r/is a supervisor/},
+            {"use DynamicSupervisor\nuse Penstock.Mailbox, limit: 1\ndef init(a), do: a", ~r/is a supervisor/}
+          ] do
+        assert_raise CompileError, message, fn ->
+          Code.eval_string("defmodule Penstock.MailboxTest.Wrong do\n#{code}\nend")
+        end
       end
     end
   end

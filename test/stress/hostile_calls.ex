@@ -76,7 +76,7 @@ defmodule Penstock.Stress.HostileCalls do
   # another living process, they would acquire or release for that process. So the last argument
   # becomes the caller's pid.
   defp arguments({Native, name, arity}, args)
-       when name in [:pool_try_one, :pool_release_one, :run_take_one, :run_end_one, :mailbox_taken],
+       when name in [:pool_try_one, :pool_release_one, :run_take_one, :run_end_one, :mailbox_taken, :mailbox_taken_call],
        do: List.replace_at(args, arity - 1, self())
 
   # Reduces sizes, because a table for more than 100,000 keys could reserve gigabytes, and would

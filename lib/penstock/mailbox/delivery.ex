@@ -20,7 +20,7 @@ defmodule Penstock.Mailbox.Delivery do
     case if(timeout == 0 or pid == self(), do: Native.mailbox_send(pid, message, tag), else: ask(pid, message, tag)) do
       :full -> {:error, :full}
       :busy -> wait(pid, counted(message, tag), timeout)
-      :no_mailbox -> Address.retry(pid, server, fn -> send(pid, message, tag, timeout, server) end)
+      :no_mailbox -> ready(pid, server, fn -> send(pid, message, tag, timeout, server) end)
       done -> done
     end
   end
@@ -43,7 +43,7 @@ defmodule Penstock.Mailbox.Delivery do
       :ok -> call_monitored(pid, request, timeouts, server, failed)
       :full -> {:error, :full}
       :noproc -> failed.(:noproc)
-      :no_mailbox -> Address.retry(pid, server, fn -> call(pid, request, timeouts, server, failed) end)
+      :no_mailbox -> ready(pid, server, fn -> call(pid, request, timeouts, server, failed) end)
     end
   end
 
@@ -57,7 +57,8 @@ defmodule Penstock.Mailbox.Delivery do
 
       :no_mailbox ->
         demonitored(ref, :no_mailbox)
-        Address.retry(pid, server, fn -> call(pid, request, timeouts, server, failed) end)
+        Address.ready!(pid, server)
+        call(pid, request, timeouts, server, failed)
 
       # If the server has died, the monitor tells of it.
       sent when sent in [:ok, :noproc] ->
@@ -70,9 +71,19 @@ defmodule Penstock.Mailbox.Delivery do
       :busy -> park(pid, message, ref, timeout)
       :full -> {:error, :full}
       # Another sender is between two instructions of one native call.
-      :again -> :erlang.yield() && request(pid, message, ref, timeout)
+      :again -> again(pid, message, ref, timeout)
       done -> done
     end
+  end
+
+  defp ready(pid, server, send) do
+    Address.ready!(pid, server)
+    send.()
+  end
+
+  defp again(pid, message, ref, timeout) do
+    :erlang.yield()
+    request(pid, message, ref, timeout)
   end
 
   defp await_reply(ref, timeout, failed) do

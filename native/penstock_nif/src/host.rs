@@ -147,12 +147,8 @@ impl MailHost for Beam {
         node::watch_server(self.env, pid)
     }
 
-    fn serve_later(&self, server: Pid) {
-        node::serve_server(self.env, server);
-    }
-
     fn discard(&self, left: Discarded<Self>) {
-        node::discard(self.env, left);
+        node::discard(self, left);
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 use penstock_core::{
-    Cursor, Deadlines, Discarded, Generation, KeyedPool, Mailboxes, Opening, Pid, Pool, Registry, UnnamedId,
+    Cursor, Deadlines, Discarded, Generation, Host, KeyedPool, Mailboxes, Opening, Pid, Pool, Registry, UnnamedId,
 };
 
 use crate::atoms;
@@ -224,8 +224,6 @@ enum Job {
     ServeKeyed(&'static KeyedPool<Beam>),
     /// Clear an unnamed pool: its handle is gone, so no caller can reach it.
     Clear(Clearing),
-    /// Serve the senders that wait at a server.
-    ServeServer(Pid),
     /// Drop what a dead server left in its mailbox.
     Discard(Discarded<Beam>),
 }
@@ -272,19 +270,18 @@ pub(crate) fn defer_keyed(env: Env, pool: &KeyedPool<Beam>) {
     }
 }
 
-/// Queues a server at which senders wait that are due their turn.
-pub(crate) fn serve_server(env: Env, server: Pid) {
-    queue(env, Job::ServeServer(server));
-}
+/// The number of messages that one turn of the janitor drops. A small one takes some 200 ns, and a
+/// large one as long as its memory takes to free.
+const DISCARDED_PER_TURN: usize = 32;
+/// The work of one of them, in entries of some 20 ns.
+const DISCARD: usize = 10;
 
-/// The number of messages that one turn of the janitor drops, some 200 ns each.
-const DISCARDED_PER_TURN: usize = 256;
-
-/// Drops what a dead server left in its mailbox. Leaves what is too much for one call to the janitor.
-pub(crate) fn discard(env: Env, mut left: Discarded<Beam>) {
+/// Drops what a dead server left in its mailbox. Leaves most of it to the janitor.
+pub(crate) fn discard(beam: &Beam, mut left: Discarded<Beam>) {
+    beam.worked(left.len().min(DISCARDED_PER_TURN) * DISCARD);
     left.drop_some(DISCARDED_PER_TURN);
     if !left.is_empty() {
-        queue(env, Job::Discard(left));
+        queue(beam.env, Job::Discard(left));
     }
 }
 
@@ -323,8 +320,7 @@ pub(crate) fn do_one_job(beam: &Beam) {
             pool.serve(beam);
         }
         Some(Job::Clear(clearing)) => clear(beam, clearing, CLEARED_PER_TURN),
-        Some(Job::ServeServer(server)) => MAILBOXES.serve(beam, server),
-        Some(Job::Discard(left)) => discard(beam.env, left),
+        Some(Job::Discard(left)) => discard(beam, left),
         None => {}
     }
 }

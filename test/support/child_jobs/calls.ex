@@ -182,6 +182,8 @@ defmodule Penstock.ChildJobs.Calls do
       mailbox_park: [pid: self(), key: :message, ref: make_ref()],
       mailbox_cancel: [pid: self(), token: 1],
       mailbox_taken: [self: self()],
+      mailbox_taken_call: [self: self()],
+      mailbox_serve: [],
       mailbox_next: [],
       mailbox_release: [permits: 1],
       mailbox_info: [pid: self()],

@@ -52,10 +52,11 @@ impl<H: MailHost> Inner<H> {
         Discarded { line: std::mem::take(&mut self.line), kept: std::mem::take(&mut self.kept) }
     }
 
-    /// Returns at most `most` waiters, the next ones in line after those that were returned before.
+    /// Returns at most `most` waiters: all, or the next ones in line after those that were returned
+    /// before.
     pub(super) fn some_waiters(&mut self, most: usize) -> Vec<(u64, Pid)> {
-        let mut some: Vec<_> =
-            self.line.range(self.looked_to + 1..).take(most).map(|(&at, waiter)| (at, waiter.pid)).collect();
+        let from = if self.line.len() <= most { 0 } else { self.looked_to };
+        let mut some: Vec<_> = self.line.range(from + 1..).take(most).map(|(&at, waiter)| (at, waiter.pid)).collect();
         if some.is_empty() {
             some = self.line.iter().take(most).map(|(&at, waiter)| (at, waiter.pid)).collect();
         }

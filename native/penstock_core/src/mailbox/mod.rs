@@ -58,9 +58,6 @@ pub trait MailHost: Host {
     /// nothing, if the process is dead.
     fn watch_server(&self, pid: Pid) -> bool;
 
-    /// Makes the host call [`Mailboxes::serve`] soon, because a call has left work.
-    fn serve_later(&self, server: Pid);
-
     /// Drops what a dead server left, which may be long.
     fn discard(&self, left: Discarded<Self>);
 }
@@ -219,7 +216,8 @@ impl<H: MailHost> Mailboxes<H> {
         Self { places: Places::new() }
     }
 
-    /// Opens the mailbox of a process. If it is open, changes its settings.
+    /// Opens the mailbox of a process. If it is open, changes its settings. The caller must then call
+    /// [`Open::serve`], since the limit may have grown.
     pub fn open(&self, host: &H, server: Pid, settings: MailboxSettings) -> MailOpened {
         loop {
             let Some(place) = self.places.get_or_insert(server) else { return MailOpened::NoPlace };
@@ -232,8 +230,6 @@ impl<H: MailHost> Mailboxes<H> {
             mailbox.set(&mut inner, settings);
             let state = mailbox.state.load(Ordering::Relaxed);
             if state & OPEN != 0 {
-                drop(inner);
-                Open::at(mailbox, server, state).serve(host);
                 return MailOpened::Yes;
             }
             inner.reset();
@@ -280,12 +276,5 @@ impl<H: MailHost> Mailboxes<H> {
             left
         };
         host.discard(left);
-    }
-
-    /// Goes on with the work that a call left for later.
-    pub fn serve(&self, host: &H, server: Pid) {
-        if let Some(open) = self.find(server) {
-            open.serve(host);
-        }
     }
 }

@@ -132,42 +132,38 @@ impl<'a, H: MailHost> Open<'a, H> {
         self.mailbox.told.load(Ordering::Acquire) >= to_tell
     }
 
-    /// Gives back the room of a message that could not be sent.
-    pub fn withdraw(&self, host: &H) {
-        self.room(host, 1);
+    /// Gives back the room of a message that could not be sent, since the server is dead. So no waiter
+    /// can use it.
+    pub fn withdraw(&self) {
+        self.lower(1);
     }
 
-    /// The server takes a message up, which was sent.
+    /// The server takes a message up, which was sent. `holds` tells whether it keeps the room of such a
+    /// message if the mailbox is manual. Returns `true` if the caller must call [`Self::serve`].
     #[inline]
-    pub fn taken(&self, host: &H) {
-        if self.count_taken() {
-            self.serve(host);
-        }
+    pub fn taken(&self, holds: bool) -> bool {
+        self.count_taken(holds)
     }
 
-    /// The server takes the oldest message up that is kept.
-    pub fn next(&self, host: &H) -> Option<H::Parcel> {
+    /// The server takes the oldest message up that is kept. Also returns `true` if the caller must call
+    /// [`Self::serve`].
+    pub fn next(&self) -> Option<(H::Parcel, bool)> {
         let mut inner = self.mailbox.lock();
         if !self.is_generation(self.mailbox.state.load(Ordering::Relaxed)) {
             return None;
         }
         let parcel = inner.kept.pop_front()?;
         // Inside the lock: a sender in `keep` must not find the message gone, and its room not back.
-        let waits = self.count_taken();
-        drop(inner);
-        if waits {
-            self.serve(host);
-        }
-        Some(parcel)
+        Some((parcel, self.count_taken(true)))
     }
 
     /// Counts a message as taken up, and gives its room back. Returns `true` if senders wait for it.
     #[inline]
-    fn count_taken(&self) -> bool {
+    fn count_taken(&self, holds: bool) -> bool {
         let Mailbox { taken, held, mode, .. } = self.mailbox;
         // The server alone writes these words.
         taken.store(taken.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        if mode.load(Ordering::Relaxed) & MANUAL != 0 {
+        if holds && mode.load(Ordering::Relaxed) & MANUAL != 0 {
             held.store(held.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             false
         } else {
@@ -175,24 +171,12 @@ impl<'a, H: MailHost> Open<'a, H> {
         }
     }
 
-    /// The server gives back the room of `n` messages that it has taken up. Returns `false`, and
-    /// changes nothing, if it keeps room for fewer.
-    pub fn release(&self, host: &H, n: u32) -> bool {
+    /// The server gives back the room of `n` messages that it has taken up. Returns `None`, and changes
+    /// nothing, if it keeps room for fewer, and else `true` if the caller must call [`Self::serve`].
+    pub fn release(&self, n: u32) -> Option<bool> {
         let held = self.mailbox.held.load(Ordering::Relaxed);
-        if held < n {
-            return false;
-        }
-        self.mailbox.held.store(held - n, Ordering::Relaxed);
-        self.room(host, n);
-        true
-    }
-
-    /// Gives back room of `n` messages, and serves the waiters.
-    #[inline]
-    fn room(&self, host: &H, n: u32) {
-        if self.lower(n.into()) & WAIT != 0 {
-            self.serve(host);
-        }
+        self.mailbox.held.store(held.checked_sub(n)?, Ordering::Relaxed);
+        Some(self.lower(n.into()) & WAIT != 0)
     }
 
     /// Lowers the number of messages. Returns the state.

@@ -14,6 +14,9 @@ use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
 const LANES: usize = if cfg!(loom) { 1 } else { 8 };
 /// The number of levels. The last has places for two million pids.
 const LEVELS: usize = if cfg!(loom) { 2 } else { 5 };
+/// The number of buckets, one after another, that a pid may be in on the last level. On the others it
+/// may be in one.
+const LAST_BUCKETS: usize = if cfg!(loom) { 1 } else { 64 };
 
 /// The number of buckets in the first level.
 const FIRST: usize = if cfg!(loom) { 1 } else { 64 };
@@ -40,8 +43,16 @@ impl<T> Bucket<T> {
     }
 }
 
+#[inline(always)]
 fn bucket_in(level: usize, pid: Pid) -> usize {
     pid.hash() as usize & (buckets(level) - 1)
+}
+
+/// Returns the buckets of a level, other than the first, that a pid may be in.
+fn buckets_in(level: usize, pid: Pid) -> impl Iterator<Item = usize> {
+    let count = if level == LEVELS - 1 { LAST_BUCKETS } else { 1 };
+    let first = bucket_in(level, pid);
+    (0..count).map(move |next| (first + next) & (buckets(level) - 1))
 }
 
 /// The table.
@@ -111,7 +122,10 @@ impl<T> Places<T> {
     fn find_deeper(&self, pid: Pid) -> Option<Place<'_, T>> {
         // ORDERING: Acquire pairs with the Release in `get_or_insert`; publishes the level.
         let used = self.used.load(Ordering::Acquire) as usize;
-        (1..=used).find_map(|level| self.deeper[level - 1].get()?[bucket_in(level, pid)].get()?.find(pid))
+        (1..=used).find_map(|level| {
+            let row = self.deeper[level - 1].get()?;
+            buckets_in(level, pid).find_map(|at| row[at].get()?.find(pid))
+        })
     }
 }
 
@@ -122,28 +136,30 @@ impl<T: Default> Places<T> {
         if let Some(place) = self.find(pid) {
             return Some(place);
         }
-        (0..LEVELS).find_map(|level| {
-            let place = if level == 0 {
-                &self.first[bucket_in(0, pid)]
-            } else {
+        self.insert(&self.first[bucket_in(0, pid)], pid).or_else(|| {
+            (1..LEVELS).find_map(|level| {
                 let row = self.deeper[level - 1]
                     .get_or_init(|| Box::new((0..buckets(level)).map(|_| OnceBox::new()).collect()));
                 // ORDERING: Release pairs with the Acquire in `find_deeper`.
                 self.used.fetch_max(level as u32, Ordering::Release);
-                &row[bucket_in(level, pid)]
-            };
-            let bucket = place.get_or_init(|| {
-                Box::new(Bucket {
-                    keys: std::array::from_fn(|_| AtomicU64::new(0)),
-                    values: std::array::from_fn(|_| T::default()),
-                })
-            });
-            // ORDERING: Acquire pairs with the Release in `free`. Release publishes the key, and
-            // pairs with the Acquire in `find`.
-            let lane = (0..LANES).find(|&lane| {
-                bucket.keys[lane].compare_exchange(0, pid.word(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
-            })?;
-            Some(Place { pid, key: &bucket.keys[lane], value: &bucket.values[lane] })
+                buckets_in(level, pid).find_map(|at| self.insert(&row[at], pid))
+            })
         })
+    }
+
+    /// Inserts a pid into a bucket, which is made if need be; returns `None` if it is full.
+    fn insert<'a>(&self, bucket: &'a OnceBox<Bucket<T>>, pid: Pid) -> Option<Place<'a, T>> {
+        let bucket = bucket.get_or_init(|| {
+            Box::new(Bucket {
+                keys: std::array::from_fn(|_| AtomicU64::new(0)),
+                values: std::array::from_fn(|_| T::default()),
+            })
+        });
+        // ORDERING: Acquire pairs with the Release in `free`. Release publishes the key, and pairs with
+        // the Acquire in `find`.
+        let lane = (0..LANES).find(|&lane| {
+            bucket.keys[lane].compare_exchange(0, pid.word(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        })?;
+        Some(Place { pid, key: &bucket.keys[lane], value: &bucket.values[lane] })
     }
 }

@@ -34,30 +34,36 @@ enum Tried<H: MailHost> {
 
 /// The number of waiters that one turn serves.
 const TURN: usize = if cfg!(loom) { 1 } else { 32 };
-/// The number of turns of a call. The host then calls again.
+/// The number of turns of a call. The caller then calls again.
 const TURNS: usize = if cfg!(loom) { 2 } else { 4 };
 /// The number of waiters that a sender looks at, before it is refused since too many wait.
 const LOOKED_AT: usize = 64;
 
 impl<H: MailHost> Open<'_, H> {
+    /// Returns `true` if a sender may park: there is room, or a place in line. Removes some dead
+    /// waiters of a full line. The sender asks before it makes a copy of its message.
+    pub fn may_park(&self, host: &H) -> bool {
+        self.has_place() || (self.reap(host) && self.has_place())
+    }
+
+    fn has_place(&self) -> bool {
+        let inner = self.mailbox.lock();
+        let state = self.mailbox.state.load(Ordering::Relaxed);
+        let room = state & WAIT == 0 && state & USED < self.limit();
+        !self.is_generation(state) || room || inner.line.len() < inner.max_waiting as usize
+    }
+
     /// Sends a message if there is room. Otherwise lets the caller wait, first come, first served.
     pub fn park(&self, host: &H, waiter: Pid, ticket: H::Ticket, parcel: H::Parcel) -> MailParked {
-        let mut waiter = Waiter { pid: waiter, ticket, parcel };
-        for last_try in [false, true] {
-            match self.try_park(waiter) {
-                Tried::Waiting(token) => return MailParked::Waiting(token),
-                Tried::Room(waiter) => {
-                    host.post(self.server, waiter.parcel);
-                    return MailParked::Sent;
-                }
-                Tried::Gone => return MailParked::Gone,
-                Tried::Full(back) => waiter = back,
+        match self.try_park(Waiter { pid: waiter, ticket, parcel }) {
+            Tried::Waiting(token) => MailParked::Waiting(token),
+            Tried::Room(waiter) => {
+                host.post(self.server, waiter.parcel);
+                MailParked::Sent
             }
-            if last_try || !self.reap(host) {
-                break;
-            }
+            Tried::Full(_waiter) => MailParked::Full,
+            Tried::Gone => MailParked::Gone,
         }
-        MailParked::Full
     }
 
     /// Takes room for a message, or puts the waiter in line.
@@ -127,12 +133,16 @@ impl<H: MailHost> Open<'_, H> {
         }
     }
 
-    /// Sends the messages of waiters for which there is room.
-    pub(super) fn serve(&self, host: &H) {
+    /// Sends the messages of waiters for which there is room. Returns `true` if the caller must call
+    /// this again, since it would be too much for one call.
+    ///
+    /// Only the server calls this, so that an answer to a waiter comes before the news of the server's
+    /// death. A waiter that has heard of the death gets no answer any more.
+    pub fn serve(&self, host: &H) -> bool {
         for _ in 0..TURNS {
             let (served, more) = self.pop_some();
             if served.is_empty() {
-                return;
+                return false;
             }
             host.worked(served.len());
             let mut dead = 0;
@@ -147,10 +157,10 @@ impl<H: MailHost> Open<'_, H> {
             // The room of dead waiters goes to the next ones.
             let more = if dead > 0 { self.lower(dead) & WAIT != 0 } else { more };
             if !more {
-                return;
+                return false;
             }
         }
-        host.serve_later(self.server);
+        true
     }
 
     /// Takes room for the first waiters, and takes them out of the line. Also returns `true` if

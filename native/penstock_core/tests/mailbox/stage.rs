@@ -41,7 +41,9 @@ impl Stage {
     }
 
     pub(crate) fn open(&self, server: Pid, settings: MailboxSettings) -> MailOpened {
-        self.boxes.open(&self.host, server, settings)
+        let opened = self.boxes.open(&self.host, server, settings);
+        self.serve(server);
+        opened
     }
 
     pub(crate) fn send(&self, server: Pid, message: u32) -> Sent {
@@ -58,7 +60,7 @@ impl Stage {
             open.admit().map(|()| {
                 let sent = self.host.send(server, message);
                 if !sent {
-                    open.withdraw(&self.host);
+                    open.withdraw();
                 }
                 sent
             })
@@ -75,7 +77,10 @@ impl Stage {
 
     pub(crate) fn park(&self, server: Pid, waiter: Pid, message: u32) -> Option<MailParked> {
         let open = self.boxes.find(server)?;
-        Some(open.park(&self.host, waiter, self.host.ticket(), message))
+        let may_park = open.may_park(&self.host);
+        let parked = open.park(&self.host, waiter, self.host.ticket(), message);
+        assert!(may_park || parked == MailParked::Full, "a sender that may not park is not parked");
+        Some(parked)
     }
 
     pub(crate) fn cancel(&self, server: Pid, waiter: Pid, token: Token) -> Cancelled {
@@ -86,12 +91,16 @@ impl Stage {
     pub(crate) fn take(&self, server: Pid) -> Option<u32> {
         let message = self.host.receive_message(server)?;
         let open = self.boxes.find(server).expect("a living server has its mailbox");
-        if message == NEXT {
-            open.next(&self.host)
+        let (message, more) = if message == NEXT {
+            let (message, more) = open.next()?;
+            (message, more)
         } else {
-            open.taken(&self.host);
-            Some(message)
+            (message, open.taken(true))
+        };
+        if more {
+            self.serve(server);
         }
+        Some(message)
     }
 
     pub(crate) fn info(&self, server: Pid) -> Option<MailboxInfo> {
@@ -103,18 +112,15 @@ impl Stage {
         self.host.finish_exit(pid, &[&self.boxes]);
     }
 
-    /// Does what the calls have left for later, until nothing is left.
+    /// Serves the waiters of a server, as it does itself.
     pub(crate) fn serve(&self, server: Pid) {
-        while self.host.take_deferrals() > 0 {
-            self.boxes.serve(&self.host, server);
-        }
+        while self.boxes.find(server).is_some_and(|open| open.serve(&self.host)) {}
     }
 
     /// Asserts what is true of a living server at rest: each message that has room is in its queue,
     /// and nobody waits while there is room.
     #[track_caller]
     pub(crate) fn at_rest(&self, server: Pid) {
-        self.serve(server);
         let info = self.info(server).expect("the mailbox is open");
         let queued = self.host.messages(server).len();
         assert_eq!(info.in_use as usize, queued + info.held as usize, "{info:?}");

@@ -329,10 +329,6 @@ impl MailHost for Fake {
         Self::watch(self, MAILBOXES, pid)
     }
 
-    fn serve_later(&self, _server: Pid) {
-        self.note_deferral();
-    }
-
     fn discard(&self, mut left: Discarded<Self>) {
         while !left.is_empty() {
             left.drop_some(2);

@@ -18,6 +18,8 @@ entries! {
     mailbox_park/3 => park,
     mailbox_cancel/2 => cancel,
     mailbox_taken/1 => taken,
+    mailbox_taken_call/1 => taken_call,
+    mailbox_serve/0 => serve,
     mailbox_next/0 => next,
     mailbox_release/1 => release,
     mailbox_info/1 => info,
@@ -76,7 +78,7 @@ fn settings(beam: &Beam, map: Term) -> Option<MailboxSettings> {
 fn open(beam: &Beam, [server, map]: [Term; 2]) -> Term {
     let (Some(pid), Some(settings)) = (beam.env.pid(server), settings(beam, map)) else { return atoms::badarg() };
     match MAILBOXES.open(beam, pid, settings) {
-        MailOpened::Yes => atoms::ok(),
+        MailOpened::Yes => atoms::again(),
         MailOpened::Dead => atoms::noproc(),
         MailOpened::NoPlace => atoms::no_place(),
     }
@@ -124,7 +126,7 @@ fn admit(beam: &Beam, open: &Open<'_, Beam>, pid: Pid, message: impl FnOnce() ->
     if beam.env.send(pid, message()) {
         Ok(atoms::ok())
     } else {
-        open.withdraw(beam);
+        open.withdraw();
         Ok(atoms::noproc())
     }
 }
@@ -176,29 +178,52 @@ fn cancel(beam: &Beam, [server, token]: [Term; 2]) -> Term {
     }
 }
 
-fn taken(beam: &Beam, [me]: [Term; 1]) -> Term {
+/// Returns `again` if the caller must call `mailbox_serve`.
+#[inline(always)]
+fn again_if(more: bool) -> Term {
+    if more {
+        atoms::again()
+    } else {
+        atoms::ok()
+    }
+}
+
+#[inline(always)]
+fn take_up(beam: &Beam, me: Term, holds: bool) -> Term {
     match beam.env.caller(me).and_then(|me| MAILBOXES.find(me)) {
-        Some(open) => {
-            open.taken(beam);
-            atoms::ok()
-        }
+        Some(open) => again_if(open.taken(holds)),
         None => atoms::no_mailbox(),
+    }
+}
+
+fn taken(beam: &Beam, [me]: [Term; 1]) -> Term {
+    take_up(beam, me, true)
+}
+
+fn taken_call(beam: &Beam, [me]: [Term; 1]) -> Term {
+    take_up(beam, me, false)
+}
+
+fn serve(beam: &Beam, []: [Term; 0]) -> Term {
+    match beam.env.me().and_then(|me| MAILBOXES.find(me)) {
+        Some(open) => again_if(open.serve(beam)),
+        None => atoms::ok(),
     }
 }
 
 fn next(beam: &Beam, []: [Term; 0]) -> Term {
     let open = beam.env.me().and_then(|me| MAILBOXES.find(me));
-    match open.and_then(|open| open.next(beam)) {
-        Some(parcel) => beam.env.tuple(&[atoms::ok(), parcel.open(beam.env)]),
+    match open.and_then(|open| open.next()) {
+        Some((parcel, more)) => beam.env.tuple(&[again_if(more), parcel.open(beam.env)]),
         None => atoms::none(),
     }
 }
 
 fn release(beam: &Beam, [n]: [Term; 1]) -> Term {
     let (Some(n), Some(me)) = (beam.env.positive_i31(n), beam.env.me()) else { return atoms::badarg() };
-    match MAILBOXES.find(me) {
-        Some(open) if open.release(beam, n) => atoms::ok(),
-        Some(_) => atoms::not_held(),
+    match MAILBOXES.find(me).map(|open| open.release(n)) {
+        Some(Some(more)) => again_if(more),
+        Some(None) => atoms::not_held(),
         None => atoms::no_mailbox(),
     }
 }
