@@ -115,6 +115,9 @@ defmodule Penstock do
   alias Penstock.Admission.{Keyed, Names, Request, Resolver, Table}
   alias Penstock.Process.{Child, ChildStart, GatedChild}
   alias Penstock.Spawners.Run
+  alias Penstock.Test.Ownership.Seam
+
+  use Seam, gates: [:run, :spawn, :spawn_link, :spawn_monitor, :start_process]
 
   @typedoc "The name of a running gate of any kind, or a pool made by `Penstock.Pool.new/1`."
   @type gate :: atom | Pool.t()
@@ -494,7 +497,7 @@ defmodule Penstock do
     in_order!(child_spec, gate)
     %{key: key, keys: keys} = Request.child!(opts)
 
-    if key == :none and Resolver.kind(Resolver.ref!(gate)) in [:ban, :keyed_pool], do: Keyed.no_key!(gate)
+    if key == :none and Resolver.kind(Resolver.ref!(Seam.gate(gate))) in [:ban, :keyed_pool], do: Keyed.no_key!(gate)
 
     case GatedChild.spec(child_spec) do
       %{start: {module, function, args} = start} = spec when is_atom(module) and is_atom(function) and is_list(args) ->

@@ -14,6 +14,10 @@ defmodule Penstock.Application do
   @moduledoc false
   use Application
 
+  alias Penstock.Test.Ownership.Seam
+
+  require Seam
+
   @impl true
   def start(_type, _args) do
     with {:ok, vm} <- Penstock.VM.Config.read(),
@@ -72,7 +76,7 @@ defmodule Penstock.Application do
       Penstock.Telemetry.Reporter
     ]
 
-    Supervisor.start_link(children,
+    Supervisor.start_link(Seam.children(children),
       strategy: :one_for_one,
       max_restarts: 1_000,
       max_seconds: 1,

@@ -77,6 +77,9 @@ defmodule Penstock.Ban do
   alias Penstock.Node.{MemoryGuard, Owner}
   alias Penstock.Options.Weight
   alias Penstock.Telemetry.BanEvent
+  alias Penstock.Test.Ownership.Seam
+
+  use Seam, gates: [:check, :record_failure, :ban, :unban, :list, :info, :advance], shown: [:info]
 
   @typedoc "The name of a running ban list."
   @type ban :: atom

@@ -23,8 +23,10 @@ defmodule Penstock.Drainer do
   alias Penstock.{Options, Pool}
   alias Penstock.Admission.Resolver
   alias Penstock.Node.Janitor
+  alias Penstock.Test.Ownership.Seam
 
   require Logger
+  require Seam
 
   @typedoc "An option of `start_link/1`."
   @type option :: {:pools, [Pool.pool()]} | {:shutdown, timeout}
@@ -87,6 +89,7 @@ defmodule Penstock.Drainer do
     opts = Options.known!(opts, [:pools, :shutdown])
     pools = Options.fetch!(opts, :pools, "{Penstock.Drainer, pools: [MyApp.Jobs]}")
     unless is_list(pools) and not List.improper?(pools), do: Options.expected!(":pools", "a list of pools", pools)
+    pools = Seam.gates(pools)
     Enum.each(pools, &Resolver.running_pool!/1)
     GenServer.start_link(__MODULE__, {pools, Options.timeout!(Keyword.get(opts, :shutdown, 5_000), ":shutdown")})
   end

@@ -54,8 +54,11 @@ defmodule Penstock.Gate do
   alias Penstock.Admission.{Keyed, KeySize, Request, Resolver}
   alias Penstock.{Native, Options}
   alias Penstock.Node.Owner
+  alias Penstock.Test.Ownership.Seam
 
   require KeySize
+
+  use Seam, gates: [:try_acquire, :acquire, :release, :explain, :info], shown: [:explain, :info]
 
   @typedoc "The name of a running gate."
   @type gate :: atom
@@ -123,7 +126,7 @@ defmodule Penstock.Gate do
   def start_link(opts) do
     opts = Options.known!(opts, [:name, :limits, :shed_at])
     name = Options.name!(Options.fetch!(opts, :name, @example))
-    limits = limits!(Options.fetch!(opts, :limits, @example), name)
+    limits = limits!(Seam.gates(Options.fetch!(opts, :limits, @example)), name)
     shed_at = shed_at!(Keyword.get(opts, :shed_at))
 
     Owner.start_link(name, :gate, fn owner ->

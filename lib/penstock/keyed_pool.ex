@@ -59,8 +59,13 @@ defmodule Penstock.KeyedPool do
   alias Penstock.{Native, Options}
   alias Penstock.Node.{MemoryGuard, Owner}
   alias Penstock.Options.KeyedSettings
+  alias Penstock.Test.Ownership.Seam
 
   import Penstock.Admission.KeySize, only: [is_short: 1]
+
+  use Seam,
+    gates: [:try_acquire, :acquire, :release, :info, :top, :holders, :update, :drain, :reopen],
+    shown: [:info]
 
   @typedoc "The name of a running keyed pool."
   @type keyed_pool :: atom

@@ -76,6 +76,23 @@ defmodule Penstock.Pool do
   alias Penstock.Node.Owner
   alias Penstock.Options.PoolSettings
   alias Penstock.Process.PoolReport
+  alias Penstock.Test.Ownership.Seam
+
+  use Seam,
+    gates: [
+      :try_acquire,
+      :acquire,
+      :acquire_async,
+      :cancel,
+      :release,
+      :transfer,
+      :update,
+      :info,
+      :holders,
+      :drain,
+      :reopen
+    ],
+    shown: [:info]
 
   @enforce_keys [:ref]
   defstruct [:ref]

@@ -84,8 +84,14 @@ defmodule Penstock.RateLimiter do
   alias Penstock.Admission.{KeySize, Limiter, Request}
   alias Penstock.Node.{MemoryGuard, Owner}
   alias Penstock.Options.Rate
+  alias Penstock.Test.Ownership.Seam
 
   require KeySize
+
+  use Seam,
+    gates: [:hit, :acquire, :charge, :refund, :pause, :peek, :reset, :update, :info, :advance],
+    lists: [:hit_all],
+    shown: [:info, :hit_all]
 
   @typedoc "The name of a running limiter."
   @type limiter :: atom

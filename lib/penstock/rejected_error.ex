@@ -25,6 +25,9 @@ defmodule Penstock.RejectedError do
 
   alias Penstock.Pool
   alias Penstock.Process.PoolReport
+  alias Penstock.Test.Ownership.Seam
+
+  require Seam
 
   defexception [:gate, :reason, :permits, plug_status: 503]
 
@@ -38,7 +41,13 @@ defmodule Penstock.RejectedError do
   @impl true
   def exception(opts) do
     reason = Keyword.get(opts, :reason)
-    %__MODULE__{gate: opts[:gate], reason: reason, permits: opts[:permits], plug_status: plug_status(reason)}
+
+    %__MODULE__{
+      gate: Seam.public(opts[:gate]),
+      reason: reason,
+      permits: opts[:permits],
+      plug_status: plug_status(reason)
+    }
   end
 
   @impl true
@@ -80,6 +89,6 @@ defmodule Penstock.RejectedError do
   defp explain(_reason, _error), do: "see Penstock"
 
   defp usage(%Pool{ref: ref}) when is_reference(ref), do: PoolReport.usage(ref)
-  defp usage(name) when is_atom(name), do: PoolReport.usage(name)
+  defp usage(name) when is_atom(name), do: PoolReport.usage(Seam.gate(name))
   defp usage(_no_gate), do: nil
 end

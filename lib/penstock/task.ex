@@ -37,6 +37,9 @@ defmodule Penstock.Task do
   alias Penstock.{Options, RejectedError}
   alias Penstock.Admission.{Request, Resolver}
   alias Penstock.Task.Launcher
+  alias Penstock.Test.Ownership.Seam
+
+  use Seam, gates: [:start, :start_link, :async, :async_stream]
 
   @typedoc "An option of the functions that start one task."
   @type option :: Penstock.start_option()

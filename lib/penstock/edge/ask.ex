@@ -10,10 +10,14 @@ defmodule Penstock.Edge.Ask do
   alias Penstock.Admission.{Keyed, Request, Resolver}
   alias Penstock.Edge.Notice
   alias Penstock.{Native, Options}
+  alias Penstock.Test.Ownership.Seam
+
+  require Seam
 
   # Asks the gate. The caller holds the permits, or offers them if `way` is `:spawn`.
   @spec admit(:run | :spawn, Penstock.gate(), Request.t()) :: {:ok, Admission.permits()} | Admission.refusal()
   def admit(way, gate, request) do
+    {gate, request} = Seam.asked(gate, request)
     ref = Resolver.ref!(gate)
 
     case ask(way, ref, request) do

@@ -5,6 +5,9 @@ defmodule Penstock.Edge.Query do
 
   alias Penstock.Admission.{KeySize, Request, Resolver}
   alias Penstock.{Native, Options}
+  alias Penstock.Test.Ownership.Seam
+
+  require Seam
 
   # gate    - the gate to ask
   # key     - a function of the subject; or :none, or what the calling module has by default
@@ -52,12 +55,12 @@ defmodule Penstock.Edge.Query do
   # Returns the limits of the running gate that go by a key, and whose keys `:keys` does not name.
   @spec limits_without_key(t(atom)) :: [atom]
   def limits_without_key(query) do
-    ref = Resolver.ref!(query.gate)
+    ref = Resolver.ref!(Seam.gate(query.gate))
 
     for limit <- limits(ref, Resolver.kind(ref)),
         Resolver.kind(limit) in [:keyed_pool, :limiter, :ban],
-        not is_map_key(query.keys, limit),
-        do: limit
+        not is_map_key(query.keys, Seam.public(limit)),
+        do: Seam.public(limit)
   end
 
   defp limits(ref, :gate) do

@@ -6,8 +6,10 @@ defmodule Penstock.Plug.Check do
   alias Penstock.Admission.Resolver
   alias Penstock.{Native, Options}
   alias Penstock.Plug.Config
+  alias Penstock.Test.Ownership.Seam
 
   require Logger
+  require Seam
 
   @keyed [:keyed_pool, :limiter, :ban]
 
@@ -25,7 +27,7 @@ defmodule Penstock.Plug.Check do
 
   def warn_once(%Config{query: %{gate: gate}}) do
     with false <- :persistent_term.get({__MODULE__, gate}, false),
-         kinds when kinds != nil <- kinds(gate) do
+         kinds when kinds != nil <- kinds(Seam.gate(gate)) do
       # The term is new, so the VM does not search the heaps of processes for an old one.
       :persistent_term.put({__MODULE__, gate}, true)
       warn_of(gate, kinds)
@@ -49,7 +51,7 @@ defmodule Penstock.Plug.Check do
   # Raises if a running gate has limits that hold permits.
   @spec holds_nothing!(Config.t()) :: :ok
   def holds_nothing!(%Config{query: %{gate: gate}}) do
-    case Enum.find(kinds(gate) || [], &(&1 in [:pool, :keyed_pool])) do
+    case Enum.find(kinds(Seam.gate(gate)) || [], &(&1 in [:pool, :keyed_pool])) do
       nil -> :ok
       kind -> holds_permits!(gate, kind)
     end

@@ -13,6 +13,9 @@ defmodule Penstock.Plug.Quota do
   alias Penstock.Admission.{Keyed, Request}
   alias Penstock.Native
   alias Penstock.Plug.Conn
+  alias Penstock.Test.Ownership.Seam
+
+  require Seam
 
   @typedoc "The name of a limiter, the hits that are left, the wait in ms, and the rate."
   @type quota :: {atom, non_neg_integer, non_neg_integer | :infinity, limit :: pos_integer, per_ms :: pos_integer}
@@ -23,6 +26,8 @@ defmodule Penstock.Plug.Quota do
   # Returns what is left of the limiters of a gate for a request.
   @spec all(Penstock.gate(), Request.t()) :: [quota]
   def all(gate, request) when is_atom(gate) do
+    {gate, request} = Seam.asked(gate, request)
+
     Keyed.with_key(gate, request, fn key, measured ->
       Native.gate_quotas(gate, key, request.keys, request.cost, measured)
     end)
@@ -93,7 +98,7 @@ defmodule Penstock.Plug.Quota do
 
   # Returns a name as the inside of a quoted string of a header field, or of JSON.
   defp text(name) do
-    case Atom.to_string(name) do
+    case Atom.to_string(Seam.public(name)) do
       "Elixir." <> text -> if plain?(text), do: text, else: escape(text)
       text -> if plain?(text), do: text, else: escape(text)
     end

@@ -29,8 +29,10 @@ defmodule Penstock.Process.GatedChild do
   alias Penstock.Admission.{KeySize, Request, Resolver}
   alias Penstock.Native
   alias Penstock.Process.{ChildStart, MaxRuntime, StartKind}
+  alias Penstock.Test.Ownership.Seam
 
   require Logger
+  require Seam
 
   # offer - {pool, offer, caller that made the offer} for the first start; nil for no offer
   @enforce_keys [:gate, :start]
@@ -69,11 +71,11 @@ defmodule Penstock.Process.GatedChild do
     def start_link(unquote_splicing(args)), do: start(unquote(args))
   end
 
-  defp start([%__MODULE__{} = gated]), do: start([], gated, [])
+  defp start([%__MODULE__{} = gated]), do: start([], Seam.gated(gated), [])
 
   defp start(args) do
     {before, [gated | rest]} = Enum.split_while(args, &(not is_struct(&1, __MODULE__)))
-    start(before, gated, rest)
+    start(before, Seam.gated(gated), rest)
   end
 
   defp start(before, gated, rest) do

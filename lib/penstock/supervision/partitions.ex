@@ -17,6 +17,9 @@ defmodule Penstock.Supervision.Partitions do
   alias Penstock.Options.{PoolSettings, Weight}
   alias Penstock.Process.GatedChild
   alias Penstock.Supervision.{Directory, Front, Group}
+  alias Penstock.Test.Ownership.Seam
+
+  require Seam
 
   @pool_options [:limit, :max_waiting, :max_overdraft, :held_longer_than]
   @own_options [:name, :gate, :partitions | @pool_options]
@@ -70,7 +73,7 @@ defmodule Penstock.Supervision.Partitions do
         {name, PoolSettings.read!(pool_opts)}
 
       {{:ok, gate}, []} ->
-        {tap(gate, &Resolver.kind!/1), nil}
+        {tap(Seam.gate(gate), &Resolver.kind!/1), nil}
 
       {{:ok, _gate}, [option | _]} ->
         Options.expected!("options", "either :gate or those of a pool of its own", [option])
@@ -155,7 +158,7 @@ defmodule Penstock.Supervision.Partitions do
   def fetch!(kind, name) when is_atom(name) do
     case Directory.fetch(name) do
       %Group{kind: ^kind} = group ->
-        group
+        Seam.group(group)
 
       other ->
         instead = if other, do: inspect(other.kind), else: Resolver.kind_name(name)
