@@ -1,0 +1,3 @@
+import Config
+
+config :penstock, test_gates: true
