@@ -12,11 +12,15 @@ defmodule MyApp.Application do
       {Penstock.RateLimiter, name: MyApp.Api, limit: 1_000, per: 60_000},
       {Penstock.RateLimiter, name: MyApp.Mails, limit: 1_000, per: 60_000, burst: 20},
       {Penstock.Ban, name: MyApp.Logins, failures: 30, ban_for: 1_000},
-      {Penstock.Gate, name: MyApp.Checkout, limits: [MyApp.Logins, MyApp.Api, MyApp.Uploads, MyApp.Jobs], shed_at: :critical},
-      {Penstock.DynamicSupervisor, name: MyApp.Sessions, limit: 100},
+      {Penstock.Gate,
+       name: MyApp.Checkout, limits: [MyApp.Logins, MyApp.Api, MyApp.Uploads, MyApp.Jobs], shed_at: :critical},
+      {Penstock.DynamicSupervisor, name: MyApp.Sessions, limit: 100, max_restarts: 1_000},
       {Penstock.Task.Supervisor, name: MyApp.Tasks, limit: 100},
       {Task.Supervisor, name: MyApp.PlainTasks},
-      {MyApp.Worker, name: MyApp.Worker}
+      {DynamicSupervisor, name: MyApp.Children, max_restarts: 1_000},
+      {MyApp.Worker, name: MyApp.Worker},
+      %{id: MyApp.Reports, start: {Agent, :start_link, [fn -> [] end, [name: MyApp.Reports]]}},
+      %{id: MyApp.Elsewhere, start: {Agent, :start_link, [fn -> nil end, [name: MyApp.Elsewhere]]}}
     ]
 
     Supervisor.start_link(children, strategy: :one_for_one, name: MyApp.Supervisor)
@@ -38,4 +42,21 @@ defmodule MyApp.Worker do
 
   @impl true
   def handle_call({:limit, name}, _from, nil), do: {:reply, Penstock.Pool.info(name).limit, nil}
+end
+
+defmodule MyApp.AsksAtItsEnd do
+  # Reads the limit of a pool when its supervisor ends it, and tells MyApp.Reports.
+  @moduledoc false
+  use GenServer
+
+  def start_link(pool), do: GenServer.start_link(__MODULE__, pool)
+
+  @impl true
+  def init(pool) do
+    Process.flag(:trap_exit, true)
+    {:ok, pool}
+  end
+
+  @impl true
+  def terminate(:shutdown, pool), do: Agent.update(MyApp.Reports, &[Penstock.Pool.info(pool).limit | &1])
 end

@@ -17,7 +17,10 @@ for module <- 1..50 do
     # Takes permits in each way until the gate is full, and one more.
     defp fill(processes) do
       for _ <- 1..@limit//1, do: assert({:ok, _pid} = Penstock.spawn(MyApp.Jobs, fn -> Process.sleep(:infinity) end))
-      for ask <- processes, do: assert(ask.(fn -> Penstock.run(MyApp.Jobs, fn -> :in end, timeout: 0) end) == {:error, :full})
+
+      for ask <- processes,
+          do: assert(ask.(fn -> Penstock.run(MyApp.Jobs, fn -> :in end, timeout: 0) end) == {:error, :full})
+
       assert %{name: MyApp.Jobs, limit: @limit, in_use: @limit, peak: @limit} = Pool.info(MyApp.Jobs)
       assert Pool.info(MyApp.Jobs).rejected == length(processes)
     end
