@@ -9,14 +9,9 @@ defmodule Penstock.Test.Ownership.TestEnd do
   # Returns whether ExUnit will call `fun`, after it has stopped the processes that it supervises.
   @spec call_after(term, Penstock.work(term)) :: boolean
   def call_after(id, fun) do
-    if Code.ensure_loaded?(ExUnit.Callbacks) and Process.whereis(ExUnit.OnExitHandler) do
-      ExUnit.Callbacks.on_exit(id, fun)
-      true
-    else
-      false
-    end
+    Code.ensure_loaded?(ExUnit.Callbacks) and ExUnit.Callbacks.on_exit(id, fun) == :ok
   rescue
-    # The process is not that of a test.
-    ArgumentError -> false
+    # ExUnit is not started, or the process is not that of a test.
+    _error in [ArgumentError, RuntimeError] -> false
   end
 end
