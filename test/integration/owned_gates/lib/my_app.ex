@@ -58,5 +58,8 @@ defmodule MyApp.AsksAtItsEnd do
   end
 
   @impl true
-  def terminate(:shutdown, pool), do: Agent.update(MyApp.Reports, &[Penstock.Pool.info(pool).limit | &1])
+  def terminate(:shutdown, pool) do
+    limit = Penstock.Pool.info(pool).limit
+    Agent.update(MyApp.Reports, &[limit | &1])
+  end
 end
