@@ -97,7 +97,7 @@ defmodule Penstock.Test.Ownership.OwnedGates do
 
       config :penstock, test_gates: true
 
-  If Penstock is compiled already, Mix then asks for this once: MIX_ENV=test mix deps.compile penstock --force
+  Then Mix compiles Penstock again, or asks for it: MIX_ENV=test mix deps.compile penstock --force
   """
 
   defp on!(function), do: unless(Seam.on?(), do: raise("Penstock.Test." <> function <> " " <> @off))
