@@ -103,7 +103,7 @@ defmodule Penstock.Test.Ownership.Lookup do
   def args([gate | rest] = args) do
     case gate(gate) do
       ^gate -> args
-      own -> [own | Enum.map(rest, &options(&1, own))]
+      own -> [own | List.update_at(rest, -1, &options(&1, own))]
     end
   end
 

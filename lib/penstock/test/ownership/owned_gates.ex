@@ -2,6 +2,7 @@ defmodule Penstock.Test.Ownership.OwnedGates do
   # What `Penstock.Test` says about own gates. Runs in the process of the test.
   @moduledoc false
 
+  alias Penstock.Admission.Resolver
   alias Penstock.{Ban, Options, RateLimiter}
   alias Penstock.Test.Ownership.{Chain, Lookup, Seam, Server, Settings, TestEnd}
 
@@ -19,27 +20,22 @@ defmodule Penstock.Test.Ownership.OwnedGates do
   # A gate of several limits asks those that it was started with. So the test also owns each of them,
   # with the options of the application, unless it owns it already.
   defp own_limits(opts, :gate) do
-    case opts[:limits] do
-      [_ | _] = names ->
-        unless List.improper?(names), do: limits!(opts, names)
+    names = opts[:limits]
 
-      _wrong ->
-        {opts, %{}}
+    if is_list(names) and not List.improper?(names) do
+      limits = for name <- names, is_atom(name), into: %{}, do: {name, own_limit(name)}
+      {Keyword.put(opts, :limits, Enum.map(names, &Map.get(limits, &1, &1))), limits}
+    else
+      {opts, %{}}
     end
   end
 
   defp own_limits(opts, _one_limit), do: {opts, %{}}
 
-  defp limits!(opts, names) do
-    owned = for name <- names, is_atom(name), do: {name, own_limit(name)}
-    limits = Map.new(owned)
-    {Keyword.put(opts, :limits, Enum.map(names, &Map.get(limits, &1, &1))), limits}
-  end
-
   # The start of the gate names a limit that is not running.
   defp own_limit(name) do
     case Lookup.gate(name) do
-      ^name -> if Penstock.Admission.Resolver.kind(name), do: own(name, []), else: name
+      ^name -> if Resolver.kind(name), do: own(name, []), else: name
       own -> own
     end
   end

@@ -18,6 +18,9 @@ defmodule Penstock.Test.Ownership.Settings do
   # many tests run at the same time.
   @most_places 1_000
 
+  # The pressures in the order of their numbers on the native side.
+  @pressures [:elevated, :high, :critical]
+
   # The ms of a day: the default of a ban's `:max_ban`, unless its first ban is longer.
   @day 86_400_000
 
@@ -26,9 +29,10 @@ defmodule Penstock.Test.Ownership.Settings do
   def read!(name, opts) do
     unless Keyword.keyword?(opts), do: Options.expected!("opts", "a keyword list", opts)
     {given, opts} = Keyword.pop(opts, :kind)
-    kind = kind!(name, given, running(name))
+    running = running(name)
+    kind = kind!(name, given, running)
     # The gate may have ended since its kind was read, and then has no options to copy.
-    copied = if running(name) == kind, do: copy(kind, name, opts), else: []
+    copied = if running == kind, do: copy(kind, name, opts), else: []
     {kind, @modules[kind], Keyword.merge(copied, opts)}
   end
 
@@ -89,7 +93,8 @@ defmodule Penstock.Test.Ownership.Settings do
 
   defp copy(:gate, name, _opts) do
     case Native.gate_info(name) do
-      {_limits, _shed_at, _counts} -> name |> Gate.info() |> take([:limits, :shed_at])
+      {limits, 0, _counts} -> [limits: limits]
+      {limits, shed_at, _counts} -> [limits: limits, shed_at: Enum.at(@pressures, shed_at - 1)]
       :no_pool -> []
     end
   end

@@ -124,8 +124,6 @@ defmodule MyApp.EveryFunctionTest do
     KeyedPool => [child_spec: 1, start_link: 1],
     Pool => [__struct__: 0, __struct__: 1, child_spec: 1, new: 1, start_link: 1],
     RateLimiter => [child_spec: 1, start_link: 1],
-    Inspect.Penstock.Options.Show.Cut => [__impl__: 1, inspect: 2],
-    Inspect.Penstock.Pool => [__impl__: 1, inspect: 2],
     Mix.Tasks.Penstock.Top => [run: 1],
     Penstock.Dashboard => [child_spec: 1, port: 1, start_link: 1],
     Penstock.Dashboard.Live => [fetcher: 2, read: 1],
@@ -145,7 +143,9 @@ defmodule MyApp.EveryFunctionTest do
   defp public_functions do
     {:ok, modules} = :application.get_key(:penstock, :modules)
 
+    # Implementations of protocols are documented on some versions of Elixir only.
     for module <- modules,
+        not match?(["Inspect" | _], Module.split(module)),
         match?({:docs_v1, _, _, _, doc, _, _} when doc != :hidden, Code.fetch_docs(module)),
         {function, arity} <- module.__info__(:functions),
         do: {module, function, arity}

@@ -9,7 +9,7 @@ defmodule MyApp.OwnTest do
   # Calls `fun` in a process that no test has started.
   defp from_elsewhere(fun) do
     test = self()
-    Agent.update(MyApp.Elsewhere, fn _ -> send(test, {:answer, fun.()}) end)
+    Agent.update(MyApp.Elsewhere, fn _ -> send(test, {:answer, fun.()}) end, :infinity)
     assert_receive {:answer, answer}
     answer
   end
