@@ -5,6 +5,7 @@ defmodule MyApp.OtherPlacesTest do
   import ExUnit.CaptureLog
 
   alias Penstock.Admission.Request
+  alias Penstock.Edge.Query
   alias Penstock.{Gate, Pool, RateLimiter}
   alias Penstock.Plug.Quota
   alias Penstock.Test, as: Kit
@@ -62,6 +63,13 @@ defmodule MyApp.OtherPlacesTest do
     assert DynamicSupervisor.start_child(mine, spec) == {:error, :key_full}
   end
 
+  test "child_spec/3 under a supervisor that has arguments of its own" do
+    {:ok, mine} = start_supervised({DynamicSupervisor, extra_arguments: [fn -> 1 end]})
+    spec = Penstock.child_spec(%{id: Agent, start: {Agent, :start_link, []}}, MyApp.Jobs)
+    assert {:ok, _agent} = DynamicSupervisor.start_child(mine, spec)
+    assert DynamicSupervisor.start_child(mine, spec) == {:error, :full}
+  end
+
   test "a child that the test starts under a supervisor of the application restarts with the test's permit" do
     Kit.own(MyApp.Sessions, limit: 1)
     {:ok, agent} = Penstock.DynamicSupervisor.start_child(MyApp.Sessions, reporting(self()))
@@ -103,6 +111,13 @@ defmodule MyApp.OtherPlacesTest do
     answer
   end
 
+  test "a drainer of a pool that only the test has" do
+    Kit.own(MyApp.Ghosts, kind: :pool, limit: 1)
+    start_supervised!({Penstock.Drainer, pools: [MyApp.Ghosts], shutdown: 100})
+    stop_supervised!({Penstock.Drainer, [MyApp.Ghosts]})
+    assert Pool.try_acquire(MyApp.Ghosts) == {:error, :closed}
+  end
+
   test "a drainer drains the test's pool" do
     start_supervised!({Penstock.Drainer, pools: [MyApp.Jobs], shutdown: 100})
     stop_supervised!({Penstock.Drainer, [MyApp.Jobs]})
@@ -119,6 +134,20 @@ defmodule MyApp.OtherPlacesTest do
     opts = Penstock.Plug.Limit.init(gate: MyApp.Api, headers: false)
     assert Penstock.Plug.Limit.call(@conn, opts) == @conn
     assert %{allowed: 1} = RateLimiter.info(MyApp.Api)
+  end
+
+  test "a plug looks at the kinds of the own gate" do
+    Kit.own(MyApp.PlugGhost, kind: :pool, limit: 1)
+    assert_raise ArgumentError, ~r/is or has a pool/, fn -> Penstock.Plug.Limit.init(gate: MyApp.PlugGhost) end
+    log = capture_log(fn -> Penstock.Plug.init(gate: MyApp.PlugGhost, to: NoPlug) end)
+    assert log =~ "MyApp.PlugGhost is around whole requests, and none of its limits goes by a key"
+  end
+
+  test "the limits of the own gate whose keys a socket does not have" do
+    Kit.own(MyApp.Uploads)
+    Kit.own(MyApp.Ghosts, kind: :gate, limits: [MyApp.Logins, MyApp.Uploads, MyApp.Jobs])
+    query = Query.read!([gate: MyApp.Ghosts, keys: %{MyApp.Uploads => & &1}], :address, "an info", "")
+    assert Query.limits_without_key(query) == [MyApp.Logins]
   end
 
   test "a socket" do
