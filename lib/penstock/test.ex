@@ -97,7 +97,9 @@ defmodule Penstock.Test do
 
   The processes that it starts, or calls as tasks, ask the own gate too. Ends with the ownership, and
   with the process. A name, or a function of arity 0, is looked up at each call of Penstock, so the
-  process can start later and again. The function runs in the calling process, as the last resort.
+  process can start later and again. The function runs in the calling process,
+  of any test, if nothing else tells the own gate. It must return at once. `nil`, or an error that it
+  raises, tells nothing.
 
   Returns `:ok`. Raises `ArgumentError` if the calling process has no own gate of that name, or if
   another test owns or was allowed one for that process or that name; and `RuntimeError` as `own/2`. If

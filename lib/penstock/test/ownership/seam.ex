@@ -32,12 +32,13 @@ defmodule Penstock.Test.Ownership.Seam do
   #   * `:lists` - the functions whose first argument is a list of hits
   #   * `:shown` - those of both whose result has names of gates
   defmacro __using__(functions) do
-    if @on do
+    wrapped =
       quote do
         @penstock_seam unquote(functions)
         @before_compile unquote(__MODULE__)
       end
-    end
+
+    on(nil, wrapped)
   end
 
   defmacro __before_compile__(env) do

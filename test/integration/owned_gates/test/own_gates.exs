@@ -226,6 +226,17 @@ defmodule MyApp.OwnTest do
       assert MyApp.Worker.limit(worker, MyApp.Jobs) == 1
     end
 
+    test "a function that fails tells nothing, in a process of any test" do
+      Kit.allow(MyApp.Jobs, fn -> raise "no process" end)
+      Kit.allow(MyApp.Jobs, fn -> exit(:no_process) end)
+      Kit.allow(MyApp.Jobs, fn -> throw(:no_process) end)
+      Kit.allow(MyApp.Jobs, fn -> {:no, "process"} end)
+      assert MyApp.Worker.limit(start_stranger(), MyApp.Jobs) == 100
+      worker = start_stranger()
+      Kit.allow(MyApp.Jobs, fn -> worker end)
+      assert MyApp.Worker.limit(worker, MyApp.Jobs) == 1
+    end
+
     test "a process of another test" do
       worker = start_stranger()
       Kit.allow(MyApp.Jobs, worker)
