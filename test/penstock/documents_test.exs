@@ -29,6 +29,7 @@ defmodule Penstock.DocumentsTest do
           {"```elixir\niex> 1 + 1\n2\n\niex> 1 + 1\n3\n```", 5, "it returns 2"},
           {"```elixir children\n{Penstock.Pool, name: MyApp.Wrong}\n```", 2, ":limit"},
           {"```elixir deps\n{:other, \"~> 1.0\"}\n```", 2, ":penstock"},
+          {"```elixir own_gates\n1 +\n```", 2, ""},
           {"```sh\nscript/test\nscript/missing\n```", 3, "there is no script/missing"},
           {"```text README.md\nno part of it\n```", 2, "this is no part of README.md"},
           {"```yaml\nfiles: deps/penstock/priv/missing.yml\n```", 2, "there is no priv/missing.yml"}

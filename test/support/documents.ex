@@ -25,6 +25,8 @@ defmodule Penstock.Documents do
     * `phoenix` or `genstage`, also before another word: the block needs Phoenix, or GenStage and
       Broadway. It is run only if they are on the code path, where `PENSTOCK_EBIN` can put them, and
       else only parsed
+    * `own_gates`: the block is a module of tests that own gates. It is only parsed here. The tests of
+      test/integration/owned_gates run it, on a Penstock that was compiled for that
 
   A block of `text FILE` must be a part of that file. A picture of the document must exist. A port that
   child specs name is replaced by any free one, since another program may have it.
@@ -99,6 +101,7 @@ defmodule Penstock.Documents do
   defp kind("elixir children", _code, _place), do: :children
   defp kind("elixir config", _code, _place), do: :config
   defp kind("elixir deps", _code, _place), do: :deps
+  defp kind("elixir own_gates", _code, _place), do: :own_gates
   defp kind("sh", _code, _place), do: :sh
   defp kind("yaml", _code, _place), do: :yaml
   defp kind("text " <> source, _code, _place), do: {:text, source}
@@ -115,6 +118,11 @@ defmodule Penstock.Documents do
       _quoted = parse(block, context)
       context
     end
+  end
+
+  defp check(%{kind: :own_gates} = block, context) do
+    _quoted = parse(block, context)
+    context
   end
 
   defp check(%{kind: :config} = block, {_binding, env} = context) do
