@@ -2,12 +2,12 @@ defmodule Penstock.Test.Ownership.Chain do
   # The processes on whose behalf the calling process works, nearest first: itself, `$callers`,
   # `$ancestors`, and the processes that created it, up to the first that is dead.
   #
-  # The chain only leads to processes that caused this one. So two tests never meet in it, unless one
-  # was started by the other.
+  # The chain only leads to processes that caused this one. So two tests never meet in it, unless
+  # one was started by the other.
   @moduledoc false
 
-  # Returns the first true result of `fun` for the pids of the chain; nil if there is none. Looks at
-  # the later parts of the chain only if the earlier ones have no result.
+  # Returns the first true result of `fun` for the pids of the chain; nil if there is none. Looks
+  # at the later parts of the chain only if the earlier ones have no result.
   @spec find((pid -> result | nil)) :: result | nil when result: term
   def find(fun) do
     fun.(self()) ||
@@ -43,8 +43,8 @@ defmodule Penstock.Test.Ownership.Chain do
     end
   end
 
-  # The first process of the VM has no parent, and a dead process does not tell. A process that was
-  # created from another node has a parent there, which does not tell either.
+  # The first process of the VM has no parent, and a dead process does not tell. A process that
+  # was created from another node has a parent there, which does not tell either.
   defp parent(pid) when node(pid) == node() do
     with {:parent, parent} when is_pid(parent) <- :erlang.process_info(pid, :parent), do: parent, else: (_ -> nil)
   end

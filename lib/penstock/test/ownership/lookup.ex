@@ -4,12 +4,12 @@ defmodule Penstock.Test.Ownership.Lookup do
   #
   # The names are in an ETS table, which `Penstock.Test.Ownership.Server` writes:
   #
-  #     {name, [{own, who}]}       a gate of the application that some test owns, and which processes
-  #                                are allowed to use an own one but were not known by a pid
-  #     {{name, pid}, own}         the own gate that is asked in place of `name` by `pid`, its owner
-  #                                or a process that is allowed to, and by those it has caused
-  #     {{:own, own}, gate}        an own gate: see `t:gate/0`
-  #     {{:owner, pid}, [own]}     all own gates of an owner
+  #     {name, [{own, who}]}   a gate of the application that a test owns, and the processes that are
+  #                            allowed to use an own one, but are not known by a pid
+  #     {{name, pid}, own}     the own gate that `pid` asks in place of `name`: its owner, or a
+  #                            process that is allowed to, and those that it has caused
+  #     {{:own, own}, gate}    an own gate: see `t:gate/0`
+  #     {{:owner, pid}, [own]} all own gates of an owner
   #
   # A gate of the application that no test owns costs one read of the table.
   @moduledoc false
@@ -46,7 +46,8 @@ defmodule Penstock.Test.Ownership.Lookup do
     :ets.delete(@table, {:own, own})
   end
 
-  # Returns the value of a key; nil if it has none, or if the application `:penstock` is not running.
+  # Returns the value of a key; nil if it has none, or if the application `:penstock` is not
+  # running.
   @spec get(term) :: term
   def get(key) do
     case :ets.lookup(@table, key) do
@@ -57,8 +58,8 @@ defmodule Penstock.Test.Ownership.Lookup do
     ArgumentError -> nil
   end
 
-  # Returns the gate to ask in place of `gate`: the own gate of the test on whose behalf the calling
-  # process works, or `gate` itself.
+  # Returns the gate to ask in place of `gate`: the own gate of the test on whose behalf the
+  # calling process works, or `gate` itself.
   @spec gate(term) :: term
   def gate(name) when is_atom(name) do
     with waiting when waiting != nil <- get(name),
@@ -87,8 +88,8 @@ defmodule Penstock.Test.Ownership.Lookup do
     end
   end
 
-  # A function, or a module that registers names, may ask a process that has ended with its test. The
-  # calling process may be that of another test, and must not notice.
+  # A function, or a module that registers names, may ask a process that has ended with its test.
+  # The calling process may be that of another test, and must not notice.
   defp pid(who) do
     whereis(if is_function(who, 0), do: who.(), else: who)
   catch
@@ -103,7 +104,8 @@ defmodule Penstock.Test.Ownership.Lookup do
   def gates([first | rest]), do: [gate(first) | gates(rest)]
   def gates(end_or_no_list), do: end_or_no_list
 
-  # Replaces the gate in the arguments of a function, and the names of limits in its option `:keys`.
+  # Replaces the gate in the arguments of a function, and the names of limits in its option
+  # `:keys`.
   @spec args([term]) :: [term]
   def args([gate | rest] = args) do
     case gate(gate) do

@@ -17,8 +17,8 @@ defmodule Penstock.Test.Ownership.OwnedGates do
     Server.own(gate, later)
   end
 
-  # A gate of several limits asks those that it was started with. So the test also owns each of them,
-  # with the options of the application, unless it owns it already.
+  # A gate of several limits asks those that it was started with. So the test also owns each of
+  # them, with the options of the application, unless it owns it already.
   defp own_limits(opts, :gate) do
     names = opts[:limits]
 

@@ -11,7 +11,8 @@ defmodule Penstock.Test.Ownership.Seam do
   # are listed by `use` in their module, and wrapped. Other places call `gate/1` or `asked/2`: the
   # gate of a supervisor, of a child spec, of a plug, of a socket, of a listener, in a list.
   #
-  # This module has no dependency on the rest of Penstock, because nearly all of it depends on this.
+  # This module has no dependency on the rest of Penstock, because nearly all of it depends on
+  # this.
   @moduledoc false
 
   alias Penstock.Test.Ownership.Lookup

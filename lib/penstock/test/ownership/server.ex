@@ -2,21 +2,21 @@ defmodule Penstock.Test.Ownership.Server do
   # Keeps the gates that tests own. It starts them, links them to itself, and ends them when their
   # owner has ended. It runs only if Penstock was compiled for it.
   #
-  # The own gate of an owner has a name that no other owner ever gets. So a process that outlives its
-  # test, and still has the name, can never ask the gate of another test. An owner that replaces its
-  # gate keeps the name, so a test that does so in a loop makes no further atom.
+  # The own gate of an owner has a name that no other owner ever gets. So a process that outlives
+  # its test, and still has the name, can never ask the gate of another test. An owner that
+  # replaces its gate keeps the name, so a test that does so in a loop makes no further atom.
   #
-  # ExUnit stops the processes that a test has started under its supervisor after the process of the
-  # test has ended. They ask the test's gates until then. So an owner that is a process of ExUnit
-  # ends by `finish/1`, which is called after that, and not by its death.
+  # ExUnit stops the processes that a test has started under its supervisor after the process of
+  # the test has ended. They ask the test's gates until then. So an owner that is a process of
+  # ExUnit ends by `finish/1`, which is called after that, and not by its death.
   @moduledoc false
   use GenServer
 
   alias Penstock.Node.Janitor
   alias Penstock.Test.Ownership.Lookup
 
-  # The longest time in ms from the end of a test to the end of its ownership. ExUnit gives as much
-  # to the callbacks of a test, and calls `finish/1` in one.
+  # The longest time in ms from the end of a test to the end of its ownership. ExUnit gives as
+  # much to the callbacks of a test, and calls `finish/1` in one.
   @longest_end 60_000
 
   # monitor - of the owner
@@ -142,7 +142,8 @@ defmodule Penstock.Test.Ownership.Server do
     %{state | owners: Map.put(state.owners, owner, %Owner{monitor: Process.monitor(owner), later: later})}
   end
 
-  # Returns the name of the own gate: that of the owner's last one in place of `name`, or a new one.
+  # Returns the name of the own gate: that of the owner's last one in place of `name`, or a new
+  # one.
   defp name(state, owner, name) do
     with own when own != nil <- Lookup.get({name, owner}), %{owner: ^owner} <- Lookup.get({:own, own}) do
       {own, state}
@@ -152,14 +153,14 @@ defmodule Penstock.Test.Ownership.Server do
     end
   end
 
-  # The most characters of the name of the application's gate in that of an own one. An atom has at
-  # most 255.
+  # The most characters of the name of the application's gate in that of an own one. An atom has
+  # at most 255.
   @longest_part 200
 
   defp new_name(name, n), do: :"#{String.slice(Atom.to_string(name), 0, @longest_part)}, test gate #{n}"
 
-  # Ends the last own gate of that name, if there is one. The name stays, so that what the test does
-  # after a failed start fails too, and does not ask the application's gate.
+  # Ends the last own gate of that name, if there is one. The name stays, so that what the test
+  # does after a failed start fails too, and does not ask the application's gate.
   defp stop_last(state, owner, own) do
     case List.keyfind(state.owners[owner].gates, own, 0) do
       nil ->

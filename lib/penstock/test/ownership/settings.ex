@@ -2,8 +2,8 @@ defmodule Penstock.Test.Ownership.Settings do
   # Makes the start options of an own gate: those of the application's gate, and those of the test
   # in their place.
   #
-  # An option whose default follows another one is not copied if it has that default. So `limit: 1`
-  # also makes a burst of 1, unless the application set the burst.
+  # An option whose default follows another one is not copied if it has that default. So `limit:
+  # 1` also makes a burst of 1, unless the application set the burst.
   @moduledoc false
 
   alias Penstock.Admission.Resolver
