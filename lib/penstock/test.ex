@@ -1,6 +1,55 @@
 defmodule Penstock.Test do
   @moduledoc """
-  Tests bounds, in ExUnit.
+  Tests that work is bounded, in ExUnit.
+
+      defmodule MyApp.MailerTest do
+        use ExUnit.Case, async: true
+        import Penstock.Test
+
+        test "a newsletter has at most 10 processes" do
+          assert_bounded(10, fn -> MyApp.Mailer.deliver_all(users()) end)
+        end
+      end
+
+    * `assert_bounded/3` counts the processes of a function, with Penstock or without it
+    * `refute_leak/2` finds what a function leaves behind
+    * `flood/3` calls a function from many processes at once
+    * `kill_storm/2` kills the processes of a function at random
+    * `fill/3` makes a gate refuse
+    * `start_gate!/2` starts a gate of one test
+
+  All of them work in tests with `async: true`. The [guide](testing.md) shows when to use which.
+
+  They need ExUnit at run time, and raise where it does not run. Nothing of them runs in
+  production.
+
+  ## The processes of a function
+
+  `assert_bounded/3`, `refute_leak/2` and `kill_storm/2` trace a function, and know exactly which
+  processes it creates. These are the processes of a function:
+
+    * all that the function itself creates, that those create, and so on, by any means
+    * all that a server creates for them, and returns to them as the answer of a call: `pid`,
+      `{:ok, pid}` or `{:ok, pid, info}`. So the children count that they start under any
+      supervisor: of Elixir, of Erlang, or of Penstock
+    * all that the `:servers` create meanwhile, no matter for which caller. A server that creates
+      a process for each message that is cast to it does not return the pid. It must be named, if
+      the function did not start it itself
+
+  A process counts from its creation to the moment when its exit begins, before its links and
+  monitors tell the exit. What other tests create at the same time does not count, unless a server
+  among `:servers` creates it.
+
+  From OTP 27 on, each call has a trace session of its own, and disturbs no other tracing. Before
+  that, the VM has one tracer for all new processes, so a call raises if another tool traces.
+
+  Before OTP 29, calls in several tests take turns, since the VM would lose some of their traces. A
+  call within another one raises before OTP 27. On OTP 27 and 28, `assert_bounded/3` within another
+  call does not name functions, and `refute_leak/2` raises.
+
+  A failure names the function that called the VM to create something. A function whose last act is
+  a call has left the stack by then, so the one that called it is named in its place. Lines are
+  known from OTP 26 on.
 
   ## A gate for one test
 
@@ -51,9 +100,266 @@ defmodule Penstock.Test do
   """
 
   alias Penstock.Test.Ownership.OwnedGates
+  alias Penstock.Test.{Bound, Fill, Flood, Leak, StartGate, Storm}
 
   @typedoc "A process, its name, or a function that returns one of these, or `nil` while there is none."
   @type allowed :: pid | atom | {:via, module, term} | {:global, term} | Penstock.work(pid | atom)
+
+  @typedoc "A pid of this node, or the name of a running process."
+  @type server :: GenServer.server()
+
+  @typedoc "A kind of gate, or of a supervisor with a limit."
+  @type gate_kind ::
+          :pool | :keyed_pool | :rate_limiter | :ban | :gate | :dynamic_supervisor | :task_supervisor
+
+  @typedoc "The result of `flood/3`."
+  @type figures :: %{
+          ok: non_neg_integer,
+          refused: non_neg_integer,
+          raised: non_neg_integer,
+          peak: non_neg_integer,
+          reasons: %{atom => pos_integer},
+          raises: %{String.t() => pos_integer},
+          min_us: non_neg_integer | nil,
+          p50_us: non_neg_integer | nil,
+          p90_us: non_neg_integer | nil,
+          p99_us: non_neg_integer | nil,
+          p999_us: non_neg_integer | nil,
+          max_us: non_neg_integer | nil,
+          histogram: [{pos_integer, pos_integer}],
+          refused_us: %{p50: non_neg_integer | nil, p99: non_neg_integer | nil, max: non_neg_integer | nil},
+          ms: non_neg_integer
+        }
+
+  @typedoc "The result of `kill_storm/2`."
+  @type storm :: %{seed: non_neg_integer, rounds: pos_integer, kills: non_neg_integer}
+
+  @doc """
+  Asserts that at most `max` processes of `fun` live at once.
+
+  Runs `fun` in the calling process, and returns its value. What `fun` raises, throws or exits
+  with passes through. The count is exact: see "The processes of a function". The calling process
+  itself does not count. Processes that others have created before do not count either.
+
+  Fails with an `ExUnit.AssertionError` that has the highest number of processes, the functions
+  that created them, most first, and how many of them are still alive.
+
+  If far more than `max` live at once, `10 * max + 1,000`, the function does not get to its end.
+  The test ends with the failure, by an exit signal, and the processes are killed. This bounds
+  functions that create too many processes. A bomb whose processes double without end may still
+  outrun the tracer on a busy machine, so give it a depth in a test.
+
+  Raises `ArgumentError` if `max` is not a non-negative integer, `fun` is not a function of arity
+  0, or an option is wrong.
+
+  ## Options
+
+    * `:servers` - pids and names of running processes. All processes that they create while `fun`
+      runs count. Default `[]`
+
+  ## Examples
+
+      assert_bounded(10, fn -> MyApp.Mailer.deliver_all(users) end)
+
+      ** (ExUnit.AssertionError) expected at most 10 processes to live at once, but 1,000 did.
+
+      They were created:
+
+        1,000 by MyApp.Mailer.deliver_all/1 (lib/my_app/mailer.ex:12)
+
+      1,000 processes were created in all, and 0 of them are still alive.
+
+  """
+  @spec assert_bounded(non_neg_integer, Penstock.work(result), servers: [server]) :: result when result: term
+  def assert_bounded(max, fun, opts \\ []), do: Bound.run(max, fun, opts)
+
+  @doc """
+  Asserts that what `fun` started is gone when it returns.
+
+  Runs `fun` in the calling process, and returns its value. What `fun` raises, throws or exits
+  with passes through. These are leaks:
+
+    * a living process of `fun`: see "The processes of a function"
+    * a port, or an ETS table, that `fun` or its processes opened
+    * a timer that they started and that has not expired, of `Process.send_after/3`,
+      `:erlang.start_timer/3` or `:timer`. An interval of `:timer` counts if its starter is alive
+      and it was not cancelled
+    * a name that `fun` registered for the calling process
+    * permits of registered pools and keyed pools that the calling process holds, and did not
+      before
+
+  A process that is on its way to its end is no leak. It is awaited for 100 ms, and longer if it is
+  ready to run and does not get a scheduler. Nothing is awaited if nothing is left.
+
+  Fails with an `ExUnit.AssertionError` that says what is left, and which function made it.
+
+  Raises `ArgumentError` if `fun` is not a function of arity 0, or an option is wrong.
+
+  ## Options
+
+    * `:within` - ms after the return of `fun` in which all must be gone. Default 0
+    * `:servers` - as for `assert_bounded/3`
+
+  ## Examples
+
+      refute_leak(fn -> MyApp.Import.run(file) end)
+
+      ** (ExUnit.AssertionError) expected all that the function started to be gone, but there are left:
+
+        * 1 process, created:
+            1 by MyApp.Import.run/1 (lib/my_app/import.ex:7), which runs MyApp.Progress.init/1
+        * the ETS table :lines of #PID<0.221.0>, made by MyApp.Import.run/1 (lib/my_app/import.ex:9)
+
+  """
+  @spec refute_leak(Penstock.work(result), within: non_neg_integer, servers: [server]) :: result when result: term
+  def refute_leak(fun, opts \\ []), do: Leak.run(fun, opts)
+
+  @doc """
+  Calls `fun` `n` times, from many processes that begin together.
+
+  `fun` has arity 0, or arity 1 for the number of the call, from 0 on. A call is refused if it
+  returns `{:error, reason}` with a reason of [Refusals](`m:Penstock#module-refusals`), or raises
+  `Penstock.RejectedError`. A call that raises anything else, throws or exits, or whose process
+  dies, has raised. All other calls are ok. Each caller has the calling process in its
+  `$callers`, as a task has.
+
+  Returns a map:
+
+    * `:ok`, `:refused`, `:raised` - how many calls
+    * `:peak` - the most calls at once that ended as ok or raised. With `:gate`, a call counts from
+      its admission, so this is the most that the gate admitted at once. Without `:gate`, it counts
+      from its beginning, and the time in which it waits for a permit counts as well
+    * `:reasons` - how many calls were refused, by reason; `:rate_limited` and `:banned` stand
+      without their times
+    * `:raises` - how many calls raised, by message
+    * `:min_us`, `:p50_us`, `:p90_us`, `:p99_us`, `:p999_us`, `:max_us` - the times of the ok calls in
+      microseconds, waits included; `nil` if no call was ok. `p99_us` is the time that 99 of 100
+      calls took at most
+    * `:histogram` - the ok calls as `[{us, count}]`: `count` calls took at most `us`, a power of
+      two, and more than the half of it
+    * `:refused_us` - `:p50`, `:p99` and `:max` of the refused calls
+    * `:ms` - the time of all calls together
+
+  Raises `ArgumentError` if `n` is not an integer between 1 and 1,000,000, `fun` is not a function of
+  arity 0 or 1, or an option is wrong.
+
+  ## Options
+
+    * `:concurrency` - how many processes call, 1 to 100,000. Default: `n`, at most 10,000
+    * `:gate` - a gate, or none. Each call is then `Penstock.run/3` with this gate. The options
+      `:timeout`, `:permits`, `:cost`, `:key` and `:keys` of `Penstock.run/3` go with it
+
+  ## Examples
+
+      gate = start_gate!(:pool, limit: 10)
+      figures = flood(1_000, fn -> MyApp.Report.render(1) end, gate: gate, timeout: 0)
+      assert figures.peak <= 10
+
+  """
+  @spec flood(pos_integer, Penstock.work(term) | (non_neg_integer -> term), keyword) :: figures
+  def flood(n, fun, opts \\ []), do: Flood.run(n, fun, opts)
+
+  @doc """
+  Runs `fun` while its processes are killed at random, and asserts that all gates recover.
+
+  `fun` runs several times, each time in a process of its own, with the calling process in its
+  `$callers`. Meanwhile, random processes of `fun` are killed, with `:kill`: see "The processes of
+  a function". The process that runs `fun` is one of them. Afterwards, all gates must be back where
+  they were: no permit may be in use, and no caller may wait, that did not before. Processes of `fun`
+  that are left then are killed.
+
+  What `fun` raises is ignored if a kill came before, in the same run. Otherwise it passes through.
+
+  Prints the seed. The same seed leads to the same waits between kills, and to the same choice among
+  the living processes. The VM still schedules them in its own way.
+
+  Returns `%{seed: seed, rounds: rounds, kills: kills}`. Fails with an `ExUnit.AssertionError` that
+  says which gate has what left, which process holds it, and which function created that process.
+
+  Raises `ArgumentError` if `fun` is not a function of arity 0, or an option is wrong.
+
+  ## Options
+
+    * `:seed` - a non-negative integer. Default: the seed of ExUnit
+    * `:rounds` - how often `fun` runs. Default 100
+    * `:interval` - the mean wait before every other kill, in ms; the others come at once. Default 1
+    * `:within` - how long gates may take to recover, in ms. Default 5,000
+    * `:gates` - names of gates, which no other test uses. They must be exactly as before. Default:
+      all gates. Of these, only permits count that processes of `fun` hold, or no living process
+
+  ## Examples
+
+      kill_storm(fn -> MyApp.Import.run(file) end)
+
+      ** (ExUnit.AssertionError) expected all gates to be back where they were within 5,000 ms after 12 kills:
+
+        * MyApp.Jobs has 1 permits in use (0 before):
+          #PID<0.305.0> holds 1 permit of MyApp.Jobs since 5,012 ms, created by MyApp.Import.run/1 (lib/my_app/import.ex:7)
+
+      To repeat the kills: kill_storm(fun, seed: 0)
+
+  """
+  @spec kill_storm(Penstock.work(term), keyword) :: storm
+  def kill_storm(fun, opts \\ []), do: Storm.run(fun, opts)
+
+  @doc """
+  Runs `fun` while the gate refuses all callers, to test how code is refused.
+
+  The caller is refused as well: `fun` runs in the calling process, and another process holds the
+  permits. Returns the value of `fun`. What `fun` raises, throws or exits with passes through.
+  Afterwards, and when any of these processes dies, the gate is as it was.
+
+  A gate that other tests use refuses them too. Give a test a gate of its own, by `start_gate!/2`.
+
+  Raises `ArgumentError` if `gate` is not a running gate, the gate cannot refuse for the reason, or
+  an option is wrong.
+
+  ## Options
+
+    * `:reason` - why the gate refuses. Default: the first one of its kind
+      * a pool: `:full`, `:queue_full`, `:timeout`, `:closed`. A pool is filled in the same way for
+        `:full` and `:timeout`: a caller that waits gets `:timeout`, at the end of its own time.
+        With `:queue_full`, a caller that waits is refused at once. A pool with `max_waiting: 0`
+        admits again what its other holders release meanwhile
+      * a keyed pool: `:key_full`, `:table_full`, `:timeout`, `:closed`
+      * a limiter: `:rate_limited` (for a minute), `{:rate_limited, ms}`. Afterwards the key has
+        what it had before
+      * a ban: `:banned` (for a minute), `{:banned, ms}`, `{:banned, :infinity}`
+      * a `Penstock.Gate`: the reasons of its limits. One of its limits that has the reason is
+        filled. `:overloaded` is the pressure of the whole VM, so no single gate can be filled with it
+    * `:key` - the key for which the gate refuses. Keyed pools, except for `:table_full` and
+      `:closed`, and bans need it. A limiter uses `:global` by default. Other keys are admitted
+
+  ## Examples
+
+      gate = start_gate!(:pool, limit: 2)
+      assert fill(gate, [], fn -> MyApp.Jobs.enqueue(gate, job) end) == {:error, :full}
+
+  """
+  @spec fill(Penstock.gate(), [reason: term, key: term], Penstock.work(result)) :: result when result: term
+  def fill(gate, opts, fun), do: Fill.run(gate, opts, fun)
+
+  @doc """
+  Starts a gate of this test alone, and returns its name.
+
+  The gate ends with the test, by `ExUnit.Callbacks.start_supervised!/2`. It has a name of its own,
+  unless `opts` has a `:name`.
+
+  `kind` is `:pool`, `:keyed_pool`, `:rate_limiter`, `:ban`, `:gate`, `:dynamic_supervisor` or
+  `:task_supervisor`, for `Penstock.Pool`, `Penstock.KeyedPool`, `Penstock.RateLimiter`,
+  `Penstock.Ban`, `Penstock.Gate`, `Penstock.DynamicSupervisor` and `Penstock.Task.Supervisor`. `opts`
+  are the options of its `start_link/1`.
+
+  Raises as `start_supervised!/2`, and `ArgumentError` if `kind` is none of these.
+
+  ## Examples
+
+      jobs = start_gate!(:pool, limit: 2)
+      web = start_gate!(:gate, limits: [jobs])
+
+  """
+  @spec start_gate!(gate_kind, keyword) :: atom
+  def start_gate!(kind, opts), do: StartGate.run(kind, opts)
 
   @doc """
   Gives the calling test a gate of its own in place of the application's gate `name`.

@@ -27,6 +27,7 @@ defmodule Penstock.Documents do
       else only parsed
     * `own_gates`: the block is a module of tests that own gates. It is only parsed here. The tests of
       test/integration/owned_gates run it, on a Penstock that was compiled for that
+    * `test`: the test modules of the block are run at the end of the document, and must pass
 
   A block of `text FILE` must be a part of that file. A picture of the document must exist. A port that
   child specs name is replaced by any free one, since another program may have it.
@@ -44,8 +45,19 @@ defmodule Penstock.Documents do
     env = Code.env_for_eval(file: file, line: 1)
     {_module, _binding, env} = Code.eval_quoted_with_env(quote(do: import(MyApp.Documented)), [], env)
     # Calls by `apply/3`, because `MyApp.Documented` does not exist when this code is compiled.
+    tests? = Enum.any?(blocks, &(&1.kind == :test))
+    if tests?, do: ExUnit.start(autorun: false)
     Enum.reduce(blocks, {apply(MyApp.Documented, :binding, []), env}, &check/2)
+    if tests?, do: run_tests(file)
     Enum.frequencies_by(blocks, & &1.kind)
+  end
+
+  # ExUnit takes no further test module once tests have run, so they run together.
+  defp run_tests(file) do
+    case ExUnit.run() do
+      %{failures: 0, total: total} when total > 0 -> :ok
+      other -> raise "#{file}: tests fail: #{inspect(other)}"
+    end
   end
 
   defp pictures!(text, file) do
@@ -102,6 +114,7 @@ defmodule Penstock.Documents do
   defp kind("elixir config", _code, _place), do: :config
   defp kind("elixir deps", _code, _place), do: :deps
   defp kind("elixir own_gates", _code, _place), do: :own_gates
+  defp kind("elixir test", _code, _place), do: :test
   defp kind("sh", _code, _place), do: :sh
   defp kind("yaml", _code, _place), do: :yaml
   defp kind("text " <> source, _code, _place), do: {:text, source}
@@ -110,6 +123,8 @@ defmodule Penstock.Documents do
   # Runs a block. Returns the context for the next one: its bindings, and its environment with
   # aliases and imports.
   defp check(%{kind: :elixir} = block, context), do: block |> eval(context) |> elem(1)
+
+  defp check(%{kind: :test} = block, context), do: check(%{block | kind: :elixir}, context)
 
   defp check(%{kind: {need, kind}} = block, context) when need in @needed do
     if Code.ensure_loaded?(elem(@needs[need], 0)) do

@@ -4,7 +4,7 @@ defmodule Penstock.Spawners.Origin do
   # take long on a busy node. It is a process of its own so that the run never waits for an answer.
   @moduledoc false
 
-  alias Penstock.Spawners.Call
+  alias Penstock.Spawners.{Call, Plumbing}
   alias Penstock.Task.Runner
   alias Penstock.View.InitialCall
 
@@ -15,24 +15,6 @@ defmodule Penstock.Spawners.Origin do
 
   # The modules that call the function of a task.
   @task_plumbing [Task.Supervised, Runner]
-
-  # The modules whose functions create processes for others. Those of Penstock are added.
-  @plumbing [
-              :code_server,
-              :erlang,
-              :error_handler,
-              :erpc,
-              :gen,
-              :gen_event,
-              :gen_server,
-              :gen_statem,
-              :lists,
-              :proc_lib,
-              :supervisor,
-              :timer
-            ] ++
-              [Agent, DynamicSupervisor, Enum, GenServer, Kernel, PartitionSupervisor, Process, Stream, Supervisor] ++
-              [Task, Task.Supervised, Task.Supervisor]
 
   @typedoc "A created function, and its creator."
   @type key :: {Call.named(), pid}
@@ -48,7 +30,7 @@ defmodule Penstock.Spawners.Origin do
   def start_link do
     run = self()
     # The priority is that of the tracer, since most processes live for a short time.
-    :erlang.spawn_opt(fn -> loop(run, plumbing(), @none) end, [:link, priority: :high])
+    :erlang.spawn_opt(fn -> loop(run, Plumbing.modules(), @none) end, [:link, priority: :high])
   end
 
   # Asks the creator what it runs.
@@ -104,23 +86,11 @@ defmodule Penstock.Spawners.Origin do
   defp running(_remote, _plumbing), do: nil
 
   defp user_frame(stack, plumbing) do
-    Enum.find_value(stack, fn {module, function, arity, _location} ->
-      unless is_map_key(plumbing, module), do: {module, function, arity}
-    end)
+    with {module, function, arity, _location} <- Plumbing.user_frame(stack, plumbing), do: {module, function, arity}
   end
 
   defp first_frame([{module, function, arity, _location} | _]), do: {module, function, arity}
   defp first_frame([]), do: nil
-
-  defp plumbing do
-    own =
-      case :application.get_key(:penstock, :modules) do
-        {:ok, modules} -> modules
-        :undefined -> []
-      end
-
-    Map.new(@plumbing ++ own, &{&1, true})
-  end
 
   defp initial(pid), do: pid |> InitialCall.of() |> Call.initial()
 

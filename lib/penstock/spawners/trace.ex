@@ -17,7 +17,7 @@ defmodule Penstock.Spawners.Trace do
   @first_with_sessions ~c"27"
 
   @typedoc "`:none` is the tracing before OTP 27, which needs no handle."
-  @opaque t :: {:session, term} | :none
+  @type t :: {:session, term} | :none
 
   # Returns the modules that the calls to this module need.
   @spec modules() :: [module]
@@ -66,5 +66,7 @@ defmodule Penstock.Spawners.Trace do
     end
   end
 
-  defp sessions?, do: :erlang.system_info(:otp_release) >= @first_with_sessions
+  # Returns `true` if this OTP has trace sessions.
+  @spec sessions?() :: boolean
+  def sessions?, do: :erlang.system_info(:otp_release) >= @first_with_sessions
 end

@@ -114,7 +114,7 @@ defmodule MyApp.EveryFunctionTest do
     Penstock.Socket => [config_of: 2],
     Penstock.Listener => [config: 1, config_of: 2],
     Penstock.RejectedError => [exception: 1, message: 1],
-    Penstock.Test => [advance: 1, allow: 2, own: 1, own: 2]
+    Penstock.Test => [advance: 1, allow: 2, fill: 3, flood: 3, own: 1, own: 2]
   }
 
   # The functions that look up no name of a gate. Those with a `:name` start a gate of that name.
@@ -149,6 +149,9 @@ defmodule MyApp.EveryFunctionTest do
     Penstock.RejectedError => [__struct__: 0, __struct__: 1],
     Penstock.Task.Supervisor => [children: 1, terminate_child: 2],
     Penstock.Telemetry => [measure: 0, metrics: 0],
+    Penstock.Test =>
+      [assert_bounded: 2, assert_bounded: 3, flood: 2, kill_storm: 1, kill_storm: 2, refute_leak: 1, refute_leak: 2] ++
+        [start_gate!: 2],
     Penstock.Top => [run: 0, run: 1, run_alone: 1],
     Penstock.VM => [recommend: 0, status: 0]
   }

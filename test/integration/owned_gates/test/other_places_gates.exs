@@ -34,6 +34,11 @@ defmodule MyApp.OtherPlacesTest do
     {:ok, own: Kit.own(MyApp.Jobs, limit: 1)}
   end
 
+  test "the functions of Penstock.Test ask the own gate" do
+    assert Kit.fill(MyApp.Jobs, [], fn -> Pool.try_acquire(MyApp.Jobs) end) == {:error, :full}
+    assert %{ok: 3, peak: 1} = Kit.flood(3, fn -> :ok end, gate: MyApp.Jobs, timeout: 5_000)
+  end
+
   test "child_spec/3: the supervisor of the child decides" do
     {:ok, mine} = start_supervised(DynamicSupervisor)
     spec = Penstock.child_spec(reporting(self()), MyApp.Jobs)

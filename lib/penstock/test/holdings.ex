@@ -1,0 +1,50 @@
+defmodule Penstock.Test.Holdings do
+  # Lists who holds permits of the registered pools and keyed pools, as these list their holders:
+  # at most 1,000 holders of a pool or a key, and 1,000 keys.
+  @moduledoc false
+
+  alias Penstock.{KeyedPool, Pool}
+
+  @most_keys 1_000
+
+  @typedoc "What one process holds: of a gate, and of a key, which is nil for a pool."
+  @type holding :: %{gate: atom, key: term, pid: pid, permits: pos_integer, held_ms: non_neg_integer}
+
+  @spec of(atom, :pool | :keyed_pool) :: [holding]
+  def of(gate, kind) do
+    listed(gate, kind)
+  rescue
+    # The gate has closed.
+    ArgumentError -> []
+  end
+
+  @spec all() :: [holding]
+  def all,
+    do:
+      for(
+        %{name: name, kind: kind} when kind in [:pool, :keyed_pool] <- Penstock.list(),
+        row <- of(name, kind),
+        do: row
+      )
+
+  # Returns the permits that a process holds, by gate and key.
+  @spec by([holding], pid) :: %{{atom, term} => pos_integer}
+  def by(holdings, pid), do: for(%{pid: ^pid} = row <- holdings, into: %{}, do: {{row.gate, row.key}, row.permits})
+
+  # Returns the text of a number of permits of a gate or of one of its keys.
+  @spec permits(pos_integer, atom, term) :: String.t()
+  def permits(count, gate, key) do
+    of_key = if key == nil, do: "", else: " for the key #{Penstock.View.Key.show(key)}"
+    "#{count} #{if count == 1, do: "permit", else: "permits"} of #{inspect(gate)}#{of_key}"
+  end
+
+  defp listed(gate, :pool), do: for(row <- Pool.holders(gate), do: Map.merge(row, %{gate: gate, key: nil}))
+
+  # A key that was too large to be kept is shown by its hash, by which no holder can be found.
+  defp listed(gate, :keyed_pool) do
+    for %{key: key, permits: permits} when permits > 0 <- KeyedPool.top(gate, @most_keys),
+        not match?({:hash, _}, key),
+        row <- KeyedPool.holders(gate, key),
+        do: Map.merge(row, %{gate: gate, key: key})
+  end
+end
