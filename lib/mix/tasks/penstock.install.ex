@@ -77,7 +77,7 @@ defmodule Mix.Tasks.Penstock.Install do
       {opts, [], []} -> opts
       {_opts, _rest, [{option, nil} | _]} -> Mix.raise("unknown option, or an option without its value: #{option}")
       {_opts, _rest, [{option, value} | _]} -> Mix.raise("#{option} cannot be #{Options.show(value)}")
-      {_opts, [argument | _], []} -> Mix.raise("this task takes options only, got: #{Options.show(argument)}")
+      {_opts, [argument | _], []} -> Mix.raise(Settings.argument(argument))
     end
   end
 

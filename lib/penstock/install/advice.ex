@@ -102,7 +102,7 @@ defmodule Penstock.Install.Advice do
   @spec use(Settings.t()) :: String.t()
   def use(%Settings{name: name}) do
     """
-    Then start work behind the pool: Penstock.spawn(#{name}, fun) or Penstock.run(#{name}, fun).
+    Start work behind the pool: Penstock.spawn(#{name}, fun) or Penstock.run(#{name}, fun).
     When no permit is free, they return {:error, reason}. The file usage-rules.md of Penstock has more.\
     """
   end

@@ -31,7 +31,8 @@ defmodule Penstock.Install.Patch do
     name = Mix.Task.task_name(task)
     global = Igniter.Mix.Task.Info.global_options()[:switches]
     info = Map.update!(task.info(argv, nil), :schema, &Keyword.merge(&1, global))
-    {opts, _rest} = Igniter.Util.Info.validate!(argv, info, name)
+    {opts, rest} = Igniter.Util.Info.validate!(argv, info, name)
+    with [argument | _] <- rest, do: Mix.raise(Settings.argument(argument))
     igniter = %{Igniter.new() | task: name} |> Igniter.Mix.Task.configure_and_run(task, argv)
     Igniter.do_or_dry_run(igniter, Keyword.put(opts, :yes, igniter.args.options[:yes]))
   end
@@ -99,11 +100,12 @@ defmodule Penstock.Install.Patch do
   defp child(igniter, settings, _application, {_path, _text, :error}), do: add(igniter, settings)
 
   defp child(igniter, settings, application, {path, text, {:ok, tree}}) do
-    case Advice.named(settings, path, tree) do
-      {:present, message} -> Igniter.add_notice(igniter, message)
-      {:taken, message} -> Igniter.add_issue(igniter, message)
-      :absent when tree.list.variable? -> add(igniter, settings)
-      :absent -> Igniter.add_warning(igniter, Advice.child(settings, application, {path, text, tree}))
+    case {Advice.named(settings, path, tree), tree.list} do
+      {{:present, message}, _list} -> Igniter.add_notice(igniter, message)
+      {{:taken, message}, _list} -> Igniter.add_issue(igniter, message)
+      {:absent, %{variable?: true}} -> add(igniter, settings)
+      # Igniter knows no other place than the variable `children`.
+      {:absent, _list} -> Igniter.add_warning(igniter, Advice.child(settings, application, {path, text, tree}))
     end
   end
 

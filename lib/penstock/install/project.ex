@@ -63,12 +63,12 @@ defmodule Penstock.Install.Project do
   defp origin(Mix.SCM.Path), do: entry(path: Path.relative_to_cwd(Mix.Project.deps_paths()[:penstock]))
   defp origin(_scm), do: locked(Mix.Project.config()[:lockfile])
 
-  # The lock is a literal map. The version of a release gives a requirement as `mix hex.info` does.
+  # The lock is a literal map, and its values are tuples. A release gives a requirement, such as "~> 1.2".
   defp locked(lockfile) do
     with {:ok, text} <- File.read(lockfile),
          {:ok, quoted} <- Code.string_to_quoted(text),
          {:%{}, _, pairs} <- quoted,
-         {_name, {:{}, _, [kind | rest]}} <- List.keyfind(pairs, "penstock", 0, :none) do
+         {_name, {:{}, _, [kind | rest]}} <- List.keyfind(pairs, :penstock, 0, :none) do
       entry(kind, rest)
     else
       _unknown -> nil

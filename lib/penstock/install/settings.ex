@@ -12,9 +12,6 @@ defmodule Penstock.Install.Settings do
   @default_limit 100
   @max_limit 2_147_483_647
 
-  @spec default_limit() :: pos_integer
-  def default_limit, do: @default_limit
-
   @doc "Reads the options of the command line. `prefix` is the namespace of the project, as \"MyApp\"."
   @spec read(keyword, String.t()) :: {:ok, t} | {:error, String.t()}
   def read(opts, prefix) do
@@ -40,6 +37,10 @@ defmodule Penstock.Install.Settings do
   defp limit(limit) do
     {:error, "expected --limit to be an integer between 1 and #{@max_limit}, got: #{Options.show(limit)}"}
   end
+
+  @doc "Says that an argument is no option."
+  @spec argument(String.t()) :: String.t()
+  def argument(argument), do: "this task takes options only, got: #{Options.show(argument)}"
 
   @doc "Returns the child spec as source text."
   @spec child(t) :: String.t()
