@@ -49,7 +49,8 @@ defmodule Penstock.MixProject do
       licenses: ["Apache-2.0"],
       links: %{},
       files: ~w(
-        lib guides priv .formatter.exs mix.exs README.md CHANGELOG.md LICENSE Cargo.toml Cargo.lock native/compile.exs
+        lib guides priv .formatter.exs mix.exs README.md usage-rules.md CHANGELOG.md LICENSE
+        Cargo.toml Cargo.lock native/compile.exs
         native/penstock_core/src native/penstock_core/Cargo.toml
         native/penstock_nif/src native/penstock_nif/Cargo.toml
       )

@@ -1,12 +1,12 @@
 defmodule Penstock.DocumentsTest do
-  # Runs each block of README.md, bench/README.md and the guides as it stands. Each file runs in a
-  # VM of its own.
+  # Runs each block of README.md, usage-rules.md, bench/README.md and the guides as it stands. Each
+  # file runs in a VM of its own.
   use ExUnit.Case, async: true
 
   import ExUnit.CaptureIO
   alias Penstock.{ChildVM, Documents}
 
-  @files ["README.md", "bench/README.md" | Path.wildcard("guides/*.md")]
+  @files ["README.md", "usage-rules.md", "bench/README.md" | Path.wildcard("guides/*.md")]
 
   for file <- @files do
     @file_name file

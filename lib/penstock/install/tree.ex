@@ -35,7 +35,7 @@ defmodule Penstock.Install.Tree do
     end
   end
 
-  @doc "Returns the line of a function in the text, whatever module has it."
+  @doc "Returns the line of a function in the text, in any of its modules."
   @spec line_of(String.t(), atom) :: pos_integer | nil
   def line_of(text, function) do
     with {:ok, quoted} <- parse(text) do
