@@ -6,8 +6,8 @@ defmodule Mix.Tasks.Penstock.Install do
 
       mix penstock.install [--name NAME] [--limit LIMIT]
 
-  With [Igniter](https://hex.pm/packages/igniter) in the project, the task shows the change and asks
-  before it writes. Without Igniter it writes nothing: it prints the lines for this project, and the
+  With [Igniter](https://hex.pm/packages/igniter) in the project, 0.6.16 or newer, the task shows the
+  change and asks before it writes. Without Igniter it writes nothing: it prints the lines for this project, and the
   files and lines where they go.
 
       $ mix penstock.install --limit 200
@@ -112,7 +112,7 @@ defmodule Mix.Tasks.Penstock.Install do
   defp ok!({:ok, value}), do: value
   defp ok!({:error, message}), do: Mix.raise(message)
 
-  defp unwritten, do: "This project has no Igniter, so nothing was written. What to do:"
+  defp unwritten, do: "This project has no Igniter from 0.6.16 on, so nothing was written. What to do:"
 
   defp say(parts), do: parts |> Enum.reject(&is_nil/1) |> Enum.join("\n\n") |> Mix.shell().info()
 

@@ -18,10 +18,11 @@ defmodule Penstock.Install.Patch do
               Sourceror
             ]}
 
-  @doc "Whether Igniter is there."
+  @doc "Whether Igniter is there, in a version that has the functions that this module calls: 0.6.16 or newer."
   @spec available?() :: boolean
-  def available?,
-    do: Code.ensure_loaded?(Igniter.Mix.Task) and function_exported?(Igniter.Mix.Task, :configure_and_run, 3)
+  def available? do
+    Code.ensure_loaded?(Igniter.Mix.Task) and function_exported?(Igniter.Mix.Task, :__options__!, 2)
+  end
 
   @doc "Runs the Mix task `task` as Igniter runs its own."
   @spec run(module, [String.t()]) :: term

@@ -93,7 +93,7 @@ defmodule Mix.Tasks.Penstock.InstallTest do
     assert [output, other] = installs([{dir, []}, {dir, named}])
 
     assert output =~ """
-           This project has no Igniter, so nothing was written. What to do:
+           This project has no Igniter from 0.6.16 on, so nothing was written. What to do:
 
            lib/shop/application.ex:6: start the pool first in the tree of Shop.Application
 
