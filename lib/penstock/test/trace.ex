@@ -124,7 +124,7 @@ defmodule Penstock.Test.Trace do
 
   def stop(:none, true) do
     :erlang.trace(:new_processes, false, [:all])
-    :erlang.trace_pattern(:receive, true, [])
+    receive_pattern(true)
     stop_calls(:none)
   end
 
@@ -137,10 +137,13 @@ defmodule Penstock.Test.Trace do
     end
   end
 
+  # The types of `:erlang` have no pattern for messages, so dialyzer would take the call for wrong.
+  defp receive_pattern(pattern), do: Function.capture(:erlang, :trace_pattern, 3).(:receive, pattern, [])
+
   # The lock excludes other calls of this module, but no other tool. One that begins at this moment
   # makes the last call raise, for a process has one tracer.
   defp switch_on(root, tracer) do
-    :erlang.trace_pattern(:receive, @answers, [])
+    receive_pattern(@answers)
     for {function, pattern} <- patterns(), do: :erlang.trace_pattern(function, pattern, [])
     :erlang.trace(:new_processes, true, [{:tracer, tracer} | @new])
     :erlang.trace(root, true, [{:tracer, tracer} | @root])
