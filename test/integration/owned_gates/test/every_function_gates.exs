@@ -124,6 +124,7 @@ defmodule MyApp.EveryFunctionTest do
     KeyedPool => [child_spec: 1, start_link: 1],
     Pool => [__struct__: 0, __struct__: 1, child_spec: 1, new: 1, start_link: 1],
     RateLimiter => [child_spec: 1, start_link: 1],
+    Mix.Tasks.Penstock.Audit => [run: 1],
     Mix.Tasks.Penstock.Install => [igniter: 1, info: 2, installer?: 0, parse_argv: 1, run: 1, supports_umbrella?: 0],
     Mix.Tasks.Penstock.Top => [run: 1],
     Penstock.Dashboard => [child_spec: 1, port: 1, start_link: 1],

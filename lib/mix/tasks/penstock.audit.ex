@@ -1,0 +1,129 @@
+defmodule Mix.Tasks.Penstock.Audit do
+  @shortdoc "Finds process creation without a bound"
+
+  @moduledoc """
+  Finds process creation without a bound, and configuration that undoes bounds.
+
+      mix penstock.audit [PATH…] [--format text|json|sarif] [--only RULE] [--except RULE]
+                         [--baseline FILE] [--write-baseline FILE] [--strict] [--no-compile]
+
+  Each `PATH` is a Mix project, an umbrella, or a directory or a file of one. Default: the project in
+  this directory. The project does not have to depend on Penstock.
+
+  What matters is not that code creates a process, but whether an outsider or data decides how often.
+  So the severity of a finding comes from what reaches it:
+
+    * high - an event from outside of the process, such as a request, a message or a client's event,
+      or the data of an argument decides how often, and nothing bounds it
+    * medium - the same, but partly bounded, or decided by the application's own data
+    * low - a place that could be bounded, which no such code reaches
+
+  A gate of Penstock, a pool, a limit in a condition, `:max_children` and `:max_concurrency` are bounds.
+
+  ## What it does
+
+  The task compiles the project in a VM of its own, into a temporary directory, with a tracer that
+  sees through aliases, imports and macros. It then reads the code. Your build stays as it is. The
+  dependencies must have been compiled. Erlang sources are not read, and the output says so.
+
+  ## Options
+
+    * `--format FORMAT` - `text`, `json` or `sarif` (2.1.0). Default `text`
+    * `--only RULE`, `--except RULE` - the rules to apply or to leave out, such as `PS001,PS004`. Can
+      be given several times
+    * `--baseline FILE` - leaves out the findings that the file has, and tells which of its entries are no
+      longer found. Code that moves stays hidden, code that changes is found again
+    * `--write-baseline FILE` - writes the present findings to a baseline, and succeeds
+    * `--strict` - exits with the status 1 if there is a finding
+    * `--no-compile` - reads the code without compiling it. Macros of dependencies, and what a `use`
+      imports, are then not seen through
+
+  The exit status is 2 if the code does not compile, or if an option is wrong.
+
+  ## Allowing a place
+
+  A comment on the line of a finding, or above it, allows the place. It needs a reason:
+
+      # penstock:allow PS002 at most one of these runs, since the button is disabled meanwhile
+      Task.start(fn -> export(report) end)
+
+  A comment that allows nothing is a finding too, `PS000`.
+  """
+
+  use Mix.Task
+
+  alias Penstock.Audit
+  alias Penstock.Audit.{Baseline, Format}
+
+  @switches [
+    format: :string,
+    only: :keep,
+    except: :keep,
+    baseline: :string,
+    write_baseline: :string,
+    strict: :boolean,
+    compile: :boolean
+  ]
+
+  @found 1
+  @failed 2
+
+  @impl true
+  def run(args) do
+    with {:ok, paths, opts} <- parse(args),
+         {:ok, format} <- format(opts),
+         {:ok, entries} <- entries(opts[:baseline]),
+         {:ok, result} <- Audit.run(paths, audit_options(opts)),
+         {:ok, result} <- write(result, opts[:write_baseline]) do
+      complete? = paths == ["."] and opts[:only] == nil and opts[:except] == nil
+      result = baseline(result, opts[:baseline], entries, complete?)
+      IO.write(Format.render(format, result, Audit.rules()))
+      if opts[:strict] && result.findings != [], do: exit({:shutdown, @found}), else: :ok
+    else
+      {:error, message} ->
+        Mix.shell().error(message)
+        exit({:shutdown, @failed})
+    end
+  end
+
+  defp parse(args) do
+    case OptionParser.parse(args, strict: @switches) do
+      {opts, [], []} -> {:ok, ["."], opts}
+      {opts, paths, []} -> {:ok, paths, opts}
+      {_opts, _paths, [{option, nil} | _]} -> {:error, "unknown option, or an option without its value: #{option}"}
+      {_opts, _paths, [{option, value} | _]} -> {:error, "#{option} cannot be #{value}"}
+    end
+  end
+
+  defp format(opts) do
+    format = Keyword.get(opts, :format, "text")
+    names = Format.names()
+
+    if format in names,
+      do: {:ok, format},
+      else: {:error, "--format cannot be #{format}; it is one of #{Enum.join(names, ", ")}"}
+  end
+
+  defp audit_options(opts) do
+    [only: rules(opts, :only), except: rules(opts, :except), compile?: Keyword.get(opts, :compile, true)]
+  end
+
+  defp rules(opts, key),
+    do:
+      opts |> Keyword.get_values(key) |> Enum.flat_map(&String.split(&1, ",", trim: true)) |> Enum.map(&String.upcase/1)
+
+  defp entries(nil), do: {:ok, []}
+  defp entries(path), do: Baseline.read(path)
+
+  defp baseline(result, nil, _entries, _complete?), do: result
+  defp baseline(result, path, entries, complete?), do: Baseline.apply(result, path, entries, complete?: complete?)
+
+  defp write(result, nil), do: {:ok, result}
+
+  defp write(result, path) do
+    with :ok <- Baseline.write(path, result.findings) do
+      Mix.shell().error("wrote #{length(result.findings)} findings to the baseline #{path}")
+      {:ok, %{result | findings: []}}
+    end
+  end
+end

@@ -1,0 +1,83 @@
+defmodule Penstock.Audit.Rules.Code do
+  @moduledoc false
+  # What the rules for code share.
+
+  alias Penstock.Audit.{Entries, Finding, Function, Known, Module, Reach}
+
+  @doc "Returns the finding of a rule at a call."
+  def finding(rule, module, function, call, severity, message, rewrite \\ nil) do
+    %Finding{
+      rule: rule.id(),
+      severity: severity,
+      file: module.file,
+      line: call.line,
+      column: call.column,
+      function: Function.mfa(function),
+      message: "#{name(function)} #{message}",
+      why: rule.why(),
+      rewrite: rewrite,
+      expression: call.node
+    }
+  end
+
+  @doc "Returns the calls of a module that outsiders can reach, each with its function."
+  def calls(module), do: if(Entries.tool?(module), do: [], else: Module.calls(module))
+
+  @doc """
+  Returns `{function, call, judgement}` of the calls that create processes without a bound. Of several
+  calls in one function that the same loop or event elsewhere reaches, the first stands for all.
+  """
+  def unbounded_spawns(module) do
+    found =
+      for {function, call} <- calls(module),
+          kind = Known.spawner(call.mfa),
+          judgement = spawn_judgement(module, function, call, kind),
+          do: {function, call, judgement}
+
+    {through, direct} = Enum.split_with(found, fn {_function, _call, judgement} -> judgement.through? end)
+
+    groups =
+      Enum.group_by(through, fn {function, _call, judgement} -> {function.name, function.arity, judgement.because} end)
+
+    direct ++ Enum.map(groups, fn {_key, group} -> first(group) end)
+  end
+
+  defp first(group) do
+    [{function, call, judgement} | rest] = Enum.sort_by(group, fn {_function, call, _judgement} -> call.line end)
+    more = rest |> Enum.map(fn {_function, call, _judgement} -> call.line end) |> Enum.uniq()
+    {function, call, Map.update!(judgement, :because, &(also(more) <> &1))}
+  end
+
+  defp also([]), do: ""
+  defp also(lines), do: "(and more in the lines #{Enum.join(lines, ", ")}) "
+
+  @doc "Returns the judgement of a call that creates a process of `kind`, or nil."
+  def spawn_judgement(module, function, call, kind) do
+    judgement = Reach.judge(module, function, call, Known.awaitable?(kind))
+
+    cond do
+      judgement == nil -> nil
+      kind in [:spawn, :task, :async] -> judgement
+      true -> supervised(judgement, Reach.supervisors(module.reach, call), call)
+    end
+  end
+
+  # A supervisor that the code does not name may have a limit.
+  defp supervised(judgement, [], %{target: nil}), do: %{judgement | severity: :medium}
+  defp supervised(judgement, [], _call), do: judgement
+
+  defp supervised(judgement, specs, _call) do
+    cond do
+      Enum.any?(specs, &(&1.limit == :none)) -> judgement
+      Enum.any?(specs, &(&1.limit == :unknown)) -> %{judgement | severity: :medium}
+      true -> nil
+    end
+  end
+
+  @doc "Returns the name of a function for a message."
+  def name(function), do: Reach.show(Function.mfa(function))
+
+  @doc "Returns how a message calls the function that is called."
+  def called({module, name, arity}) when module in [:erlang, Kernel, nil], do: "#{name}/#{arity}"
+  def called(mfa), do: Reach.show(mfa)
+end

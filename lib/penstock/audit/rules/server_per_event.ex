@@ -1,0 +1,52 @@
+defmodule Penstock.Audit.Rules.ServerPerEvent do
+  @moduledoc false
+  # PS010: a server that an event starts without a supervisor.
+
+  @behaviour Penstock.Audit.Rule
+
+  alias Penstock.Audit.{Function, Known, Reach}
+  alias Penstock.Audit.Rules.Code
+
+  @starters [:start, :start_link, :start_monitor]
+
+  @impl true
+  def id, do: "PS010"
+
+  @impl true
+  def title, do: "A server without a supervisor, started per event"
+
+  @impl true
+  def why,
+    do: "No supervisor knows these servers, so nothing counts, bounds or stops them, and one that never ends stays."
+
+  @impl true
+  def default_severity, do: :high
+
+  @impl true
+  def check(module) do
+    for {function, call} <- Code.calls(module),
+        not starting?(module, function),
+        starts?(module, function, call),
+        judgement = Reach.judge(module, function, call, false),
+        judgement != nil do
+      message = "starts a server by #{Code.called(call.mfa)} #{judgement.because}, outside of any supervisor"
+      Code.finding(__MODULE__, module, function, call, judgement.severity, message)
+    end
+  end
+
+  defp starting?(_module, %{name: :init}), do: true
+
+  defp starting?(module, %{name: name} = function) when name in @starters,
+    do: Reach.starter?(module.reach, Function.mfa(function))
+
+  defp starting?(_module, _function), do: false
+
+  # Directly, or by the start function of a module that starts a server.
+  defp starts?(module, function, call) do
+    Known.server_start?(call.mfa) or
+      (elem(call.mfa, 1) in @starters and
+         module.reach.edges
+         |> Map.get(Function.mfa(function), [])
+         |> Enum.any?(fn {to, other} -> other == call and Reach.starter?(module.reach, to) end))
+  end
+end

@@ -1,0 +1,22 @@
+# expects: PS002 high line 20
+defmodule Board.SocketHandler do
+  @behaviour :cowboy_websocket
+
+  def init(req, state), do: {:cowboy_websocket, req, state}
+
+  def websocket_init(state), do: {:ok, state}
+
+  def websocket_handle({:text, json}, state) do
+    event = Jason.decode!(json)
+    save(state, event)
+    {:ok, state}
+  end
+
+  def websocket_handle(_frame, state), do: {:ok, state}
+
+  def websocket_info({:draw, shape}, state), do: {:reply, {:text, Jason.encode!(shape)}, state}
+
+  defp save(state, event) do
+    Process.spawn(fn -> Shop.Repo.insert!(%{board: state, event: event}) end, [:link])
+  end
+end

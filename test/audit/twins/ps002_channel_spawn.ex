@@ -1,0 +1,23 @@
+# expects: nothing
+defmodule ChatWeb.RoomChannel do
+  use ShopWeb, :channel
+
+  def join("room:" <> id, _params, socket), do: {:ok, assign(socket, :room, id)}
+
+  def handle_in("message", %{"text" => text}, socket) do
+    case Penstock.spawn(Chat.Translations, fn -> translate_and_send(socket, text) end, key: socket.assigns.user) do
+      {:ok, _pid} -> {:noreply, socket}
+      {:error, _reason} -> {:reply, {:error, %{reason: "busy"}}, socket}
+    end
+  end
+
+  def handle_in("typing", _params, socket) do
+    broadcast!(socket, "typing", %{user: socket.assigns.user})
+    {:noreply, socket}
+  end
+
+  defp translate_and_send(socket, text) do
+    {:ok, %{body: translated}} = Req.post("https://translate.example.com", body: text)
+    broadcast!(socket, "message", %{text: text, translated: translated})
+  end
+end

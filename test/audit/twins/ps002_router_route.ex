@@ -1,0 +1,25 @@
+# expects: nothing
+defmodule HooksWeb.Router do
+  use Plug.Router
+
+  plug(:match)
+  plug(:dispatch)
+
+  get "/health" do
+    send_resp(conn, 200, "ok")
+  end
+
+  post "/hooks/github" do
+    {:ok, body, conn} = read_body(conn)
+    :ok = HooksWeb.Deploy.run(body)
+    send_resp(conn, 202, "")
+  end
+
+  match _ do
+    send_resp(conn, 404, "not found")
+  end
+end
+
+defmodule HooksWeb.Deploy do
+  def run(body), do: File.write!("/srv/deploy/request.json", body)
+end

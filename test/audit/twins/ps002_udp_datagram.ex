@@ -1,0 +1,22 @@
+# expects: nothing
+defmodule Dns.Server do
+  use GenServer
+
+  def start_link(opts), do: GenServer.start_link(__MODULE__, opts, name: __MODULE__)
+
+  @impl true
+  def init(opts) do
+    {:ok, socket} = :gen_udp.open(opts[:port], [:binary, active: :once])
+    {:ok, %{socket: socket, zone: opts[:zone]}}
+  end
+
+  @impl true
+  def handle_info({:udp, socket, address, port, packet}, state) do
+    answer = answer(packet, state.zone)
+    :gen_udp.send(socket, address, port, answer)
+    :inet.setopts(socket, active: :once)
+    {:noreply, state}
+  end
+
+  defp answer(<<id::16, _rest::binary>>, zone), do: <<id::16, byte_size(zone)::16>>
+end

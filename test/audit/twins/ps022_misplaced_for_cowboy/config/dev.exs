@@ -1,0 +1,4 @@
+# expects: nothing
+import Config
+
+config :opera, OperaWeb.Endpoint, http: [port: 4000, max_connections: 5]

@@ -1,0 +1,11 @@
+# expects: nothing
+import Config
+
+config :arena, ArenaWeb.Endpoint,
+  http: [
+    port: 4000,
+    transport_options: [
+      num_acceptors: 10,
+      max_connections: 1_000
+    ]
+  ]

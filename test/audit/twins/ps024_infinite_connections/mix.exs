@@ -1,0 +1,6 @@
+# expects: nothing
+defmodule Relay.MixProject do
+  use Mix.Project
+
+  def project, do: [app: :relay, version: "0.1.0", deps: [{:thousand_island, "~> 1.3"}, {:ranch, "~> 2.1"}]]
+end

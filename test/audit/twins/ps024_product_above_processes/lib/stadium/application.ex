@@ -1,0 +1,16 @@
+# expects: nothing
+defmodule Stadium.Application do
+  use Application
+
+  @impl true
+  def start(_type, _args) do
+    children = [
+      {Plug.Cowboy,
+       scheme: :http,
+       plug: Stadium.Router,
+       options: [port: 4000, transport_options: [num_acceptors: 100, num_conns_sups: 1, max_connections: 20_000]]}
+    ]
+
+    Supervisor.start_link(children, strategy: :one_for_one)
+  end
+end

@@ -1,0 +1,4 @@
+# expects: nothing
+defmodule LiveWeb.GuardedSocket do
+  use Penstock.Socket, socket: Phoenix.LiveView.Socket, gate: Live.Sockets
+end

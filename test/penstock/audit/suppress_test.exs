@@ -1,0 +1,52 @@
+defmodule Penstock.Audit.SuppressTest do
+  use ExUnit.Case, async: true
+
+  import Penstock.AuditSources
+
+  @found "def all(items), do: Enum.each(items, &Task.start(fn -> &1 end))"
+
+  test "a comment above the line allows it" do
+    assert found(module("# penstock:allow PS001 ten items at most\n#{@found}")) == []
+    assert found(module("# penstock:allow PS001 ten items at most\n# and more words\n\n#{@found}")) == []
+  end
+
+  test "the result has what a comment allows, with its reason" do
+    directory = directory(%{"sample.ex" => module("# penstock:allow PS001 ten items at most\n#{@found}")})
+    {:ok, result} = Penstock.Audit.run([Path.join(directory, "sample.ex")], compile?: false)
+
+    assert [%{by: :comment, reason: "ten items at most", finding: %{rule: "PS001", fingerprint: fingerprint}}] =
+             result.suppressed
+
+    assert is_binary(fingerprint)
+  end
+
+  test "a comment on the line allows it" do
+    assert found(module("#{@found} # penstock:allow PS001 ten items at most")) == []
+  end
+
+  test "a comment names several rules" do
+    assert found(module("# penstock:allow PS006, PS001 ten items at most\n#{@found}")) == []
+  end
+
+  test "a comment for another rule allows nothing, and is told" do
+    assert [{"PS000", :low, 2}, {"PS001", :high, 3}] =
+             found(module("# penstock:allow PS002 ten items at most\n#{@found}"))
+  end
+
+  test "a comment without a reason allows nothing, and is told" do
+    assert [%{rule: "PS000", message: message}, %{rule: "PS001"}] =
+             findings(module("# penstock:allow PS001\n#{@found}"))
+
+    assert message =~ "has no reason"
+  end
+
+  test "a comment for a rule that did not run is not told" do
+    code = module("# penstock:allow PS001 ten items at most\n#{@found}")
+    assert found(code, compile?: false, only: ["PS002"]) == []
+    assert found(code, compile?: false, except: ["PS001"]) == []
+  end
+
+  test "a text that looks like such a comment is none" do
+    assert found(module(~S[def text, do: "# penstock:allow PS001 reason"])) == []
+  end
+end
