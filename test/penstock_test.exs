@@ -1,7 +1,9 @@
 defmodule PenstockTest do
   use Penstock.PoolCase, async: true
 
-  doctest Penstock
+  # The doctest of spawners/1 traces, so it runs with the other tests of it, and not while others
+  # trace: see Penstock.SpawnersTest.
+  doctest Penstock, except: [spawners: 1]
 
   alias Penstock.RejectedError
 

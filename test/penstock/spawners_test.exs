@@ -13,6 +13,8 @@ defmodule Penstock.SpawnersTest do
   # | a dictionary of shared terms              | a copy that takes all memory                     |
   use ExUnit.Case, async: false
 
+  doctest Penstock, only: [spawners: 1]
+
   alias Penstock.Spawners.{Call, Origin, Rows, Tracer}
 
   @compile {:no_warn_undefined, :trace}
