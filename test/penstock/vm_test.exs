@@ -1,5 +1,6 @@
 defmodule Penstock.VMTest do
-  use ExUnit.Case, async: true
+  # The times that these tests bound are of a VM that no other test keeps from its schedulers.
+  use ExUnit.Case, async: false
 
   alias Penstock.ChildJobs.VM, as: Jobs
   alias Penstock.ChildVM
