@@ -1,7 +1,8 @@
 defmodule Penstock.Test.BoundTest do
   # Tests which processes assert_bounded/3 counts, and that it disturbs neither the function nor
   # other tests.
-  use ExUnit.Case, async: true
+  # Not yet async: in a run with all other tests, one call missed processes before OTP 27.
+  use ExUnit.Case, async: false
 
   import Penstock.Test
   alias MyApp.PlantedBugs

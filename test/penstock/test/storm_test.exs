@@ -1,6 +1,7 @@
 defmodule Penstock.Test.StormTest do
   # Tests kill_storm/2: that it kills, what it finds, and what it leaves.
-  use ExUnit.Case, async: true
+  # Not yet async: in a run with all other tests, one call missed processes before OTP 27.
+  use ExUnit.Case, async: false
 
   import ExUnit.CaptureIO
   import Penstock.Test
