@@ -13,6 +13,9 @@ defmodule Penstock.Spawners.Trace do
 
   @flags [:procs, :monotonic_timestamp]
 
+  # The name of the tracer that has the turn, ours or that of `Penstock.Test`.
+  @lock Penstock.Spawners.TracerTurn
+
   # Elixir compares these charlists as lists of characters, all of which have two.
   @first_with_sessions ~c"27"
 
@@ -22,6 +25,10 @@ defmodule Penstock.Spawners.Trace do
   # Returns the modules that the calls to this module need.
   @spec modules() :: [module]
   def modules, do: if(sessions?(), do: [__MODULE__, :trace], else: [__MODULE__])
+
+  # Returns the name of the tracer that has the turn.
+  @spec lock() :: atom
+  def lock, do: @lock
 
   @spec start(pid) :: {:ok, t} | {:error, :tracing}
   def start(tracer) do
@@ -54,16 +61,21 @@ defmodule Penstock.Spawners.Trace do
     :ok
   end
 
-  # A tracer that begins between the question and the call loses the new processes to ours.
+  # Another tool that begins between the question and the call loses the new processes to ours.
   defp start_legacy(tracer) do
-    case :erlang.trace_info(:new_processes, :tracer) do
-      {:tracer, []} ->
-        :erlang.trace(:new_processes, true, [{:tracer, tracer} | @flags])
-        {:ok, :none}
-
-      _other_tracer ->
-        {:error, :tracing}
+    if registered?(tracer) and :erlang.trace_info(:new_processes, :tracer) == {:tracer, []} do
+      :erlang.trace(:new_processes, true, [{:tracer, tracer} | @flags])
+      {:ok, :none}
+    else
+      {:error, :tracing}
     end
+  end
+
+  defp registered?(tracer) do
+    Process.register(tracer, @lock)
+  rescue
+    # The name is taken, or the tracer is dead.
+    ArgumentError -> false
   end
 
   # Returns `true` if this OTP has trace sessions.

@@ -55,6 +55,9 @@ defmodule Penstock.Test.Census do
   @spec dead?(t, pid) :: boolean
   def dead?(%{died: died}, pid), do: is_map_key(died, pid)
 
+  @spec born?(t, pid) :: boolean
+  def born?(%{born: born}, pid), do: is_map_key(born, pid)
+
   # Notes that a process got the pid of another one as an answer.
   @spec handed(t, pid, pid) :: t
   def handed(%{handed: handed} = census, receiver, pid) do
@@ -141,6 +144,14 @@ defmodule Penstock.Test.Census do
       end)
 
     {peak, for({pid, at, died} <- family, at <= time, died == nil or died > time, do: pid)}
+  end
+
+  # Returns the processes that may still have to tell something about the family: the living ones,
+  # and those whose pids the family got, since their creation may not be told yet.
+  @spec keepers(t) :: [pid]
+  def keepers(%{root: root, servers: servers, handed: handed, born: born} = census) do
+    unborn = for {pid, _receivers} <- handed, not is_map_key(born, pid), node(pid) == node(), do: pid
+    [root | servers] ++ living(census) ++ unborn
   end
 
   # Returns the living processes of the family, oldest first.

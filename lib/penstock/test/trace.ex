@@ -67,8 +67,6 @@ defmodule Penstock.Test.Trace do
   # Elixir compares these charlists as lists of characters, all of which have two.
   @first_without_turns ~c"29"
 
-  @lock Penstock.Test.TracerTurn
-
   @typedoc "Why the tracing cannot begin: another tracer."
   @type refusal :: :traced | :new_processes | :patterns
 
@@ -76,9 +74,10 @@ defmodule Penstock.Test.Trace do
   @spec turns?() :: boolean
   def turns?, do: :erlang.system_info(:otp_release) < @first_without_turns
 
-  # Returns the name of the tracer whose turn it is.
+  # Returns the name of the tracer that has the turn. Before OTP 27, one of `Penstock.spawners/1` may
+  # have it.
   @spec lock() :: atom
-  def lock, do: @lock
+  defdelegate lock, to: Handle
 
   # Traces `root`, and the processes that are created from now on. `calls?` is always true before
   # OTP 27.

@@ -8,9 +8,11 @@ defmodule Penstock.Test.Tracer do
   # The tracing ends with this process, and this process ends with the traced one.
   @moduledoc false
 
+  import Penstock.Test.Delivery, only: [is_event: 1]
+
   alias Penstock.Spawners.{Call, Plumbing}
   alias Penstock.Spawners.Trace, as: Handle
-  alias Penstock.Test.{Census, Trace}
+  alias Penstock.Test.{Census, Delivery, Trace}
 
   # How many created processes are kept before the dead ones outside of the family are dropped.
   @max_strangers 50_000
@@ -27,9 +29,11 @@ defmodule Penstock.Test.Tracer do
 
   # `family` has the processes of the family, dead ones too. `living` has those of it that live.
   # `stacks` has for each creator the frame of its last call that created something, and `asks` that
-  # of its last question to a server. `alarm` makes the error when more than `most` live at once.
+  # of its last question to a server. `announced` has the processes that only their creators have
+  # told of. `alarm` makes the error when more than `most` live at once.
   defstruct [:root, :handle, :monitor, :plumbing, :alarm, most: :infinity, census: nil] ++
-              [calls?: true, alarmed?: false, family: %{}, living: %{}, stacks: %{}, asks: %{}, order: 0, kills: 0]
+              [calls?: true, alarmed?: false, family: %{}, living: %{}, announced: %{}] ++
+              [stacks: %{}, asks: %{}, order: 0, kills: 0]
 
   @typedoc """
   The alarm gets the census, and returns the error with which the traced process ends. With `:calls`,
@@ -166,8 +170,6 @@ defmodule Penstock.Test.Tracer do
     end
   end
 
-  defguardp is_event(message) when is_tuple(message) and elem(message, 0) == :trace_ts
-
   defp loop(%{monitor: monitor} = tracer) do
     receive do
       message when is_event(message) -> tracer |> event(message) |> calm_burst() |> loop()
@@ -176,6 +178,7 @@ defmodule Penstock.Test.Tracer do
       {:census, from, ref} -> tracer |> delivered() |> then(&reply(from, ref, &1.census, &1))
       {:stop, from, ref} -> tracer |> delivered() |> finish(from, ref)
       {:DOWN, ^monitor, :process, _root, _reason} -> root_died(tracer)
+      {:check_process_code, _late, _false} -> loop(tracer)
     end
   end
 
@@ -203,17 +206,12 @@ defmodule Penstock.Test.Tracer do
 
   defp root_died(tracer), do: Trace.stop(tracer.handle, tracer.calls?)
 
-  # Reads all messages about what has happened by now.
-  defp delivered(tracer), do: until_delivered(tracer, Trace.deliver(tracer.handle))
-
-  defp until_delivered(tracer, ref) do
-    receive do
-      message when is_event(message) -> tracer |> event(message) |> until_delivered(ref)
-      {:trace_delivered, _all, ^ref} -> tracer
-    end
-  end
+  # Reads all messages about what has happened by now. The census of a bomb is made.
+  defp delivered(%{alarmed?: true} = tracer), do: Delivery.told(tracer, &event/2)
+  defp delivered(tracer), do: Delivery.all(tracer, &event/2)
 
   defp event(tracer, {:trace_ts, child, :spawned, creator, call, at}), do: born(tracer, child, creator, call, at)
+  defp event(tracer, {:trace_ts, _creator, :spawn, child, call, _at}), do: announced(tracer, child, call)
   defp event(tracer, {:trace_ts, pid, :exit, _reason, at}), do: died(tracer, pid, at)
   defp event(tracer, {:trace_ts, pid, :receive, answer, _at}), do: answered(tracer, pid, answer)
   defp event(tracer, {:trace_ts, pid, :call, mfa, stack, _at}), do: called(tracer, pid, mfa, stack)
@@ -221,17 +219,28 @@ defmodule Penstock.Test.Tracer do
   defp event(tracer, {:trace_ts, pid, :register, name, _at}), do: named(tracer, pid, name)
   defp event(tracer, _other), do: tracer
 
+  # A process and its creator both tell of its creation, in any order.
+  defp announced(%{census: census, announced: announced} = tracer, child, call) do
+    if Census.born?(census, child) or own?(Call.of(call)),
+      do: tracer,
+      else: %{tracer | announced: Map.put(announced, child, true)}
+  end
+
+  # The tracer of a call within this one is no process of the function.
+  defp own?({module, _function, _arity}), do: module == __MODULE__
+
   defp born(%{alarmed?: true} = tracer, child, creator, _call, _at), do: member(tracer, child, creator)
 
-  defp born(%{census: census, family: family} = tracer, child, creator, call, at) do
-    case Call.of(call) do
-      # The tracer of a call within this one is no process of the function.
-      {__MODULE__, _function, _arity} ->
-        tracer
+  defp born(tracer, child, creator, call, at) do
+    tracer = %{tracer | announced: Map.delete(tracer.announced, child)}
 
-      named ->
-        census = bounded(Census.born(census, child, creator, named, at), family)
-        member(%{tracer | census: census}, child, creator)
+    named = Call.of(call)
+
+    if own?(named) do
+      tracer
+    else
+      census = tracer.census |> Census.born(child, creator, named, at) |> bounded(tracer.family)
+      member(%{tracer | census: census}, child, creator)
     end
   end
 

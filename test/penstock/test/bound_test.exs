@@ -1,8 +1,7 @@
 defmodule Penstock.Test.BoundTest do
   # Tests which processes assert_bounded/3 counts, and that it disturbs neither the function nor
   # other tests.
-  # Not yet async: in a run with all other tests, one call missed processes before OTP 27.
-  use ExUnit.Case, async: false
+  use ExUnit.Case, async: true
 
   import Penstock.Test
   alias MyApp.PlantedBugs
@@ -125,6 +124,18 @@ defmodule Penstock.Test.BoundTest do
     other = spawn(fn -> spawner() end)
     assert_bounded(0, fn -> PlantedBugs.work(:done, 10) end)
     kill(other)
+  end
+
+  # A process keeps a trace message while another one sends to the tracer, which was lost before.
+  test "counts exactly while others create processes" do
+    others = for _ <- 1..3, do: spawn(fn -> spawner() end)
+
+    for _ <- 1..5, n <- 1..10 do
+      create = fn -> for _ <- 1..n, do: spawn(&PlantedBugs.block/0) end
+      assert_peak(n, fn -> for pid <- create.(), do: Process.exit(pid, :kill) end)
+    end
+
+    for other <- others, do: kill(other)
   end
 
   defp spawner do

@@ -1,7 +1,6 @@
 defmodule Penstock.Test.LeakTest do
   # Tests what refute_leak/2 counts as left behind. `PlantedBugsTest` has the common leaks.
-  # Not yet async: in a run with all other tests, one call missed processes before OTP 27.
-  use ExUnit.Case, async: false
+  use ExUnit.Case, async: true
 
   import Penstock.Test
   alias MyApp.PlantedBugs

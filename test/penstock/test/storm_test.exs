@@ -1,7 +1,6 @@
 defmodule Penstock.Test.StormTest do
   # Tests kill_storm/2: that it kills, what it finds, and what it leaves.
-  # Not yet async: in a run with all other tests, one call missed processes before OTP 27.
-  use ExUnit.Case, async: false
+  use ExUnit.Case, async: true
 
   import ExUnit.CaptureIO
   import Penstock.Test
