@@ -80,7 +80,7 @@ defmodule Penstock.VMTest do
     end
 
     test "begins in time while no file can be read, since the dirty schedulers are busy" do
-      # As long as the other crossings take, and far shorter than a key of RSA.
+      # As long as the other crossings take, and far shorter than the schedulers are busy.
       assert ChildVM.run(Jobs, :busy_dirty_schedulers, [], "+P 4096") < 1_000
     end
 

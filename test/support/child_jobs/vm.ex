@@ -10,6 +10,7 @@ defmodule Penstock.ChildJobs.VM do
   @gate MyApp.Shedding
   # The memory of the machine must not decide.
   @processes [resources: [:processes]]
+  @dirty_ms 4_000
   @never &Penstock.ChildJobs.Pieces.never/0
 
   @doc """
@@ -133,19 +134,16 @@ defmodule Penstock.ChildJobs.VM do
     restart(@processes)
     start_gate(:high)
     {:ok, :ran} = run()
-    # Each generates a key of RSA, which takes seconds, on a dirty scheduler, without a break.
-    for _ <- 1..(2 * :erlang.system_info(:dirty_cpu_schedulers)), do: spawn(fn -> rsa() end)
-    # All dirty schedulers are busy when a task waits for one.
-    waiting = fn ->
-      Enum.sum(:erlang.statistics(:run_queue_lengths_all)) - Enum.sum(:erlang.statistics(:run_queue_lengths))
-    end
-
-    ask_until(fn -> waiting.() > 0 end)
+    for _ <- 1..(2 * :erlang.system_info(:dirty_cpu_schedulers)), do: spawn(fn -> dirty(:dirty_cpu) end)
+    for _ <- 1..(2 * :erlang.system_info(:dirty_io_schedulers)), do: spawn(fn -> dirty(:dirty_io) end)
+    # All dirty schedulers are busy when a task waits for one of each kind.
+    ask_until(fn -> :erlang.statistics(:run_queue_lengths_all) |> Enum.take(-2) |> Enum.all?(&(&1 > 0)) end)
     fill(0.8)
     ms_until(fn -> run() == {:error, :overloaded} end)
   end
 
-  defp rsa, do: apply(:crypto, :generate_key, [:rsa, {8_192, 65_537}])
+  # Takes a dirty scheduler for as long as the test may take, without a break.
+  defp dirty(kind), do: apply(:erts_debug, kind, [:wait, @dirty_ms])
 
   @doc "Returns the events of the alarm handler as a resource becomes high, critical and normal again."
   def alarms do
