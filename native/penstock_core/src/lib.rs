@@ -16,6 +16,7 @@ mod keyed;
 mod keyed_pool;
 mod mailbox;
 mod meters;
+mod per_thread;
 mod pool;
 mod rate;
 mod registry;

@@ -1,14 +1,12 @@
 //! Histograms of times, in buckets whose edges all gates share.
 //!
 //! A [`Histogram`] is plain numbers, which a lock guards. [`Holds`] is a histogram that many threads
-//! add to without a lock. Each of the first threads has a slot of its own. So an observation writes
-//! no word that another thread writes, and needs no locked instruction.
+//! add to without a lock.
 
 use std::ops::AddAssign;
 
-use once_cell::race::OnceBox;
-
-use crate::sync::{AtomicU64, Ordering, thread_number};
+use crate::per_thread::{PerThread, Slot, add_alone};
+use crate::sync::{AtomicU64, Ordering};
 
 /// The number of buckets: one for each edge, and one for the times beyond the last edge.
 pub const METER_BUCKETS: usize = METER_EDGES_MS.len() + 1;
@@ -50,31 +48,21 @@ impl AddAssign for Histogram {
     }
 }
 
-/// The number of threads that have slots of their own. A VM has as many threads that run processes
-/// as it has schedulers. In models there is none, since a model's threads have one number.
-const SLOTS: usize = if cfg!(any(loom, shuttle)) { 0 } else { 64 };
-
 /// The times that one thread observed, or several.
 #[repr(align(64))]
 #[derive(Debug)]
-struct Slot {
+struct Times {
     counts: [AtomicU64; METER_BUCKETS],
     sum_ms: AtomicU64,
 }
 
-/// Adds to a word of the calling thread's own slot.
-#[inline(always)]
-fn add_alone(word: &AtomicU64, n: u64) {
-    // No thread adds between the load and the store: only the thread of the slot adds to it, and an
-    // observation calls nothing that observes.
-    word.store(word.load(Ordering::Relaxed) + n, Ordering::Relaxed);
-}
-
-impl Slot {
-    fn new() -> Self {
+impl Default for Times {
+    fn default() -> Self {
         Self { counts: std::array::from_fn(|_| AtomicU64::new(0)), sum_ms: AtomicU64::new(0) }
     }
+}
 
+impl Times {
     fn words(&self) -> impl Iterator<Item = &AtomicU64> {
         self.counts.iter().chain([&self.sum_ms])
     }
@@ -99,52 +87,43 @@ impl Slot {
 /// given back, so it happens before the reset. The next observation of the thread follows an acquire
 /// of the new opening, and finds the words that the reset stored.
 #[derive(Debug)]
-pub(crate) struct Holds {
-    /// The slots, each allocated by its thread at its first observation.
-    own: [OnceBox<Slot>; SLOTS],
-    /// The slot of all other threads.
-    shared: Slot,
-}
+pub(crate) struct Holds(PerThread<Times>);
 
 impl Holds {
     pub(crate) fn new() -> Self {
-        Self { own: [const { OnceBox::new() }; SLOTS], shared: Slot::new() }
+        Self(PerThread::new())
     }
 
     /// Counts a hold.
     #[inline(always)]
     pub(crate) fn observe(&self, ms: u32) {
         // Most holds end within the tick of the coarse clock in which they began.
-        match self.own.get(thread_number()).and_then(OnceBox::get) {
-            Some(slot) if ms == 0 => add_alone(&slot.counts[0], 1),
+        match self.0.made() {
+            Some(times) if ms == 0 => add_alone(&times.counts[0], 1),
             _ => self.observe_other(ms),
         }
     }
 
     #[cold]
     fn observe_other(&self, ms: u32) {
-        match self.own.get(thread_number()) {
-            Some(slot) => slot.get_or_init(|| Box::new(Slot::new())).observe_alone(ms),
-            None => self.shared.observe_shared(ms),
+        match self.0.get() {
+            Slot::Own(times) => times.observe_alone(ms),
+            Slot::Shared(times) => times.observe_shared(ms),
         }
-    }
-
-    fn slots(&self) -> impl Iterator<Item = &Slot> {
-        self.own.iter().filter_map(OnceBox::get).chain([&self.shared])
     }
 
     /// Forgets all holds. No process holds a permit of the pool.
     pub(crate) fn reset(&self) {
-        self.slots().flat_map(Slot::words).for_each(|word| word.store(0, Ordering::Relaxed));
+        self.0.all().flat_map(Times::words).for_each(|word| word.store(0, Ordering::Relaxed));
     }
 
-    /// Returns the sum of all slots.
+    /// Returns the sum of all threads.
     pub(crate) fn sum(&self) -> Histogram {
         let mut sum = Histogram::default();
-        for slot in self.slots() {
+        for times in self.0.all() {
             sum += Histogram {
-                counts: std::array::from_fn(|at| slot.counts[at].load(Ordering::Relaxed)),
-                sum_ms: slot.sum_ms.load(Ordering::Relaxed),
+                counts: std::array::from_fn(|at| times.counts[at].load(Ordering::Relaxed)),
+                sum_ms: times.sum_ms.load(Ordering::Relaxed),
             };
         }
         sum

@@ -25,6 +25,8 @@ pub(super) struct Inner<H: MailHost> {
     pub(super) kept: VecDeque<H::Parcel>,
     pub(super) timed_out: u64,
     pub(super) dropped: u64,
+    /// The refusals of the place before the mailbox was opened.
+    pub(super) refused_before: u64,
 }
 
 impl<H: MailHost> Default for Inner<H> {
@@ -37,14 +39,16 @@ impl<H: MailHost> Default for Inner<H> {
             kept: VecDeque::new(),
             timed_out: 0,
             dropped: 0,
+            refused_before: 0,
         }
     }
 }
 
 impl<H: MailHost> Inner<H> {
-    pub(super) fn reset(&mut self) {
+    pub(super) fn reset(&mut self, refused_before: u64) {
         self.timed_out = 0;
         self.dropped = 0;
+        self.refused_before = refused_before;
     }
 
     /// Takes all that a dead server left.

@@ -32,6 +32,7 @@
 mod line;
 mod open;
 mod places;
+mod refusals;
 mod waits;
 
 use std::fmt;
@@ -41,6 +42,7 @@ use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
 use line::Inner;
 use places::Places;
+use refusals::Refusals;
 
 pub use line::Discarded;
 pub use open::{NoRoom, Open};
@@ -140,7 +142,7 @@ struct Mailbox<H: MailHost> {
     /// Written by the server alone.
     taken: AtomicU64,
     held: AtomicU32,
-    rejected: AtomicU64,
+    refusals: Refusals,
     /// Messages that were kept and of which the server is to be told, and how many it was told of.
     to_tell: AtomicU64,
     told: AtomicU64,
@@ -155,7 +157,7 @@ impl<H: MailHost> Default for Mailbox<H> {
             mode: AtomicU32::new(0),
             taken: AtomicU64::new(0),
             held: AtomicU32::new(0),
-            rejected: AtomicU64::new(0),
+            refusals: Refusals::default(),
             to_tell: AtomicU64::new(0),
             told: AtomicU64::new(0),
             inner: Mutex::new(Inner::default()),
@@ -232,10 +234,9 @@ impl<H: MailHost> Mailboxes<H> {
             if state & OPEN != 0 {
                 return MailOpened::Yes;
             }
-            inner.reset();
+            inner.reset(mailbox.refusals.sum());
             mailbox.taken.store(0, Ordering::Relaxed);
             mailbox.held.store(0, Ordering::Relaxed);
-            mailbox.rejected.store(0, Ordering::Relaxed);
             // Only the difference counts. A sender of the last generation may still be about to tell.
             // ORDERING: Release pairs with the Acquire in `find`; publishes the settings.
             mailbox.state.store((state & GENERATION).wrapping_add(OPEN), Ordering::Release);

@@ -85,7 +85,7 @@ impl<'a, H: MailHost> Open<'a, H> {
     /// Counts a refusal.
     #[inline]
     pub fn count_rejected(&self) {
-        self.mailbox.rejected.fetch_add(1, Ordering::Relaxed);
+        self.mailbox.refusals.count();
     }
 
     /// Keeps a message for the server. Returns `true` if the caller must tell the server that there
@@ -187,7 +187,7 @@ impl<'a, H: MailHost> Open<'a, H> {
             if !self.is_generation(state) {
                 return 0;
             }
-            // A message that was never counted, which somebody made by hand, gives no room.
+            // A message that was never counted, which was made by hand, gives no room.
             let next = state - n.min(state & USED);
             match self.mailbox.state.compare_exchange_weak(state, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return next,
@@ -209,7 +209,7 @@ impl<'a, H: MailHost> Open<'a, H> {
             held,
             // Those that were taken up, dropped, or are still to be taken up.
             admitted: taken + inner.dropped + u64::from(in_use.saturating_sub(held)),
-            rejected: self.mailbox.rejected.load(Ordering::Relaxed),
+            rejected: self.mailbox.refusals.sum() - inner.refused_before,
             timed_out: inner.timed_out,
             dropped: inner.dropped,
         }

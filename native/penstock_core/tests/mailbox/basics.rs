@@ -199,3 +199,23 @@ fn many_servers_have_mailboxes_of_their_own() {
         assert_eq!(stage.info(pid(n)).map(|info| info.in_use), if index % 2 == 0 { None } else { Some(1) });
     }
 }
+
+#[test]
+fn counts_the_refusals_of_all_threads_and_of_this_mailbox_alone() {
+    const SERVERS: u64 = 200;
+    let stage = Stage::new(SERVERS as usize);
+    // There are fewer places, so each serves several servers. Not all threads have counts of their own.
+    for number in 1..=SERVERS {
+        let (server, threads, refusals) = (pid(number), if number == 1 { 80 } else { 2 }, 10);
+        stage.open(server, refuse(1));
+        assert_eq!(stage.info(server).unwrap().rejected, 0);
+        stage.send(server, 1);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| (0..refusals).for_each(|_| assert_eq!(stage.send(server, 2), Sent::Full)));
+            }
+        });
+        assert_eq!(stage.info(server).unwrap().rejected, threads * refusals);
+        stage.kill(server);
+    }
+}
