@@ -7,7 +7,7 @@ defmodule Penstock.Audit.ConfigFile do
   # In `quoted` all literals are wrapped, so that each has its line. `facts` are those of the project.
 
   alias Penstock.Audit.Config.Facts
-  alias Penstock.Audit.ConfigFile
+  alias Penstock.Audit.{ConfigFile, Project}
 
   defstruct path: nil, kind: nil, quoted: nil, text: "", lines: {}, facts: nil
 
@@ -46,7 +46,7 @@ defmodule Penstock.Audit.ConfigFile do
     found =
       for root <- roots,
           {pattern, kind} <- @configuration,
-          path <- root |> Path.join(pattern) |> Path.wildcard(match_dot: true),
+          path <- Project.wildcard(root, pattern, match_dot: true),
           File.regular?(path),
           not String.contains?(Path.basename(path), "remote"),
           file <- read(path, kind),

@@ -5,6 +5,8 @@ defmodule Penstock.Audit.Project do
   # A unit is compiled at once: a Mix project, with the children of an umbrella, or files that belong
   # to no project.
 
+  alias Penstock.Audit.MixFile
+
   defstruct root: nil, apps: [], files: [], only: nil, skipped: []
 
   @type t :: %__MODULE__{
@@ -16,6 +18,8 @@ defmodule Penstock.Audit.Project do
         }
 
   @sources ["lib", "web"]
+  # These configure a project. They are read with it, so that the project is what is audited.
+  @configuration ["config", "rel", "mix.exs"]
   @erlang ["src/**/*.erl", "src/**/*.yrl", "src/**/*.xrl"]
 
   @doc "Returns `{:ok, units}` for files and directories, or `{:error, message}`."
@@ -31,7 +35,7 @@ defmodule Penstock.Audit.Project do
     cond do
       mix_project?(path) -> project(path, nil)
       root = root(path) -> project(root, [path])
-      File.dir?(path) -> loose(path |> Path.join("**/*.ex") |> Path.wildcard(), erlang(path, ["**/*.erl"]))
+      File.dir?(path) -> loose(wildcard(path, "**/*.ex"), erlang(path, ["**/*.erl"]))
       Path.extname(path) in [".ex", ".exs"] -> loose([path], [])
       true -> loose([], [%{path: path, why: "not Elixir"}])
     end
@@ -44,7 +48,21 @@ defmodule Penstock.Audit.Project do
   def roots(%{root: nil}), do: []
   def roots(%{root: root}), do: [root | children(root)]
 
-  defp children(root), do: root |> Path.join("apps/*/mix.exs") |> Path.wildcard() |> Enum.map(&Path.dirname/1)
+  defp children(root), do: root |> wildcard("apps/*/mix.exs") |> Enum.map(&Path.dirname/1)
+
+  @doc "Returns the directory of a project and, for a child of an umbrella, that of the umbrella."
+  @spec enclosing(String.t()) :: [String.t()]
+  def enclosing(root) do
+    umbrella = Path.expand("../..", root)
+    child? = Path.basename(Path.dirname(root)) == "apps" and mix_project?(umbrella)
+    if child?, do: [root, umbrella], else: [root]
+  end
+
+  @doc "Returns the files below `root` that match a pattern. The name of `root` is no pattern."
+  @spec wildcard(String.t(), String.t(), keyword) :: [String.t()]
+  def wildcard(root, pattern, opts \\ []) do
+    root |> String.replace(~r/[\[\]{},*?\\]/, "\\\\\\0") |> Path.join(pattern) |> Path.wildcard(opts)
+  end
 
   defp project(root, only) do
     children = children(root)
@@ -59,23 +77,16 @@ defmodule Penstock.Audit.Project do
     }
   end
 
-  defp sources(root), do: Enum.flat_map(@sources, &(root |> Path.join("#{&1}/**/*.ex") |> Path.wildcard()))
+  defp sources(root),
+    do: root |> directories() |> Enum.flat_map(&(root |> Path.join(&1) |> wildcard("**/*.ex"))) |> Enum.uniq()
+
+  defp directories(root), do: Enum.uniq(@sources ++ (root |> MixFile.read() |> MixFile.sources()))
 
   defp erlang(root, patterns) do
-    for pattern <- patterns,
-        path <- root |> Path.join(pattern) |> Path.wildcard(),
-        do: %{path: path, why: "an Erlang source"}
+    for pattern <- patterns, path <- wildcard(root, pattern), do: %{path: path, why: "an Erlang source"}
   end
 
-  # The name of the application, from the text of mix.exs, since its code is not run here.
-  defp own(root) do
-    with {:ok, text} <- File.read(Path.join(root, "mix.exs")),
-         [_match, name] <- Regex.run(~r/\bapp:\s*:([a-z0-9_]+)/, text) do
-      [name]
-    else
-      _none -> []
-    end
-  end
+  defp own(root), do: root |> MixFile.read() |> MixFile.app() |> List.wrap()
 
   # A file belongs to the project above it if the project compiles it. The outermost one counts, as
   # that of an umbrella.
@@ -88,10 +99,15 @@ defmodule Penstock.Audit.Project do
   end
 
   defp within?(path, root) do
-    relative = Path.relative_to(path, root)
+    below?(path, root, directories(root) ++ @configuration) or
+      Enum.any?(children(root), &(path == &1 or below?(path, &1, directories(&1) ++ @configuration)))
+  end
 
-    Enum.any?(@sources, &(relative == &1 or String.starts_with?(relative, &1 <> "/"))) or
-      Regex.match?(~r{^apps/[^/]+(/lib)?(/|$)}, relative)
+  defp below?(path, root, names) do
+    Enum.any?(names, fn name ->
+      directory = Path.expand(name, root)
+      path == directory or String.starts_with?(path, directory <> "/")
+    end)
   end
 
   defp mix_project?(path), do: File.regular?(Path.join(path, "mix.exs"))
@@ -106,6 +122,7 @@ defmodule Penstock.Audit.Project do
         only = if Enum.any?(same, &(&1.only == nil)), do: nil, else: Enum.flat_map(same, & &1.only)
         %{first | only: only}
       end)
+      |> adopt()
 
     case loose do
       [] ->
@@ -115,6 +132,16 @@ defmodule Penstock.Audit.Project do
         projects ++ [loose(loose |> Enum.flat_map(& &1.files) |> Enum.uniq(), Enum.flat_map(loose, & &1.skipped))]
     end
   end
+
+  # The child of an umbrella that is audited too is a part of it.
+  defp adopt(projects) do
+    for project <- projects, parent(project, projects) == nil do
+      asked = for child <- projects, parent(child, projects) == project, path <- child.only || [child.root], do: path
+      if project.only, do: %{project | only: project.only ++ asked}, else: project
+    end
+  end
+
+  defp parent(project, projects), do: Enum.find(projects, &(project.root in children(&1.root)))
 
   @doc "Returns whether the unit's findings in the file at `path` were asked for."
   def wanted?(%{only: nil}, _path), do: true

@@ -189,6 +189,49 @@ defmodule Penstock.Audit.ProjectTest do
     assert found(task) == []
   end
 
+  test "audits a project whose path has the characters of a pattern" do
+    root = Path.join(directory(%{}), "my [app] {1}")
+    File.mkdir_p!(Path.join(root, "lib"))
+    File.write!(Path.join(root, "mix.exs"), mix("Demo", "demo"))
+    File.write!(Path.join(root, "lib/server.ex"), @server)
+    assert {:ok, result} = Audit.run([root], compile?: false)
+    assert places(result) == [{"PS002", "server.ex", 5}]
+  end
+
+  test "audits the directories that mix.exs names, but not those for tests" do
+    paths =
+      "  defp paths(:test), do: []\n  defp elixirc_paths(:test), do: [\"test/only\"]\n  defp elixirc_paths(_), do: [\"source\"]\n"
+
+    mix = "Demo" |> mix("demo") |> String.replace("  def application", paths <> "  def application")
+
+    root =
+      directory(%{"mix.exs" => mix, "source/server.ex" => @server, "test/only/user.ex" => @user, "lib/user.ex" => @user})
+
+    assert {:ok, result} = Audit.run([root], compile?: false)
+    assert result.stats.files == 2
+    assert {"PS002", "server.ex", 5} in places(result)
+    assert {:ok, result} = Audit.run([Path.join(root, "source/server.ex")], compile?: false)
+    assert places(result) == [{"PS002", "server.ex", 5}]
+  end
+
+  test "audits the configuration of a project alone" do
+    vm_args = ~s(releases: [demo: [vm_args: "+P 100"]], app:)
+    root = directory(%{"mix.exs" => String.replace(mix("Demo", "demo"), "app:", vm_args), "lib/server.ex" => @server})
+    assert {:ok, result} = Audit.run([Path.join(root, "mix.exs")])
+    assert places(result) == [{"PS020", "mix.exs", 3}]
+  end
+
+  test "audits the child of an umbrella once, if the umbrella is audited too" do
+    root =
+      directory(%{
+        "mix.exs" => @umbrella,
+        "apps/one/mix.exs" => mix("One", "one"),
+        "apps/one/lib/server.ex" => @server
+      })
+
+    assert {:ok, %{findings: [_one]}} = Audit.run([root, Path.join(root, "apps/one")], compile?: false)
+  end
+
   test "reads a file of 100,000 lines" do
     body =
       for n <- 1..12_500 do

@@ -4,7 +4,7 @@ defmodule Penstock.Audit.Config.Facts do
   # processes.
 
   alias Penstock.Audit.Config.{Facts, Literal, Server}
-  alias Penstock.Audit.ConfigFile
+  alias Penstock.Audit.{ConfigFile, Project}
 
   defstruct process_limit: nil, limit_set?: false, limit_place: nil, servers: [], bounds: [], guarded: [], ranch: nil
 
@@ -66,7 +66,7 @@ defmodule Penstock.Audit.Config.Facts do
     from_flags =
       for root <- roots,
           pattern <- @flags,
-          path <- root |> Path.join(pattern) |> Path.wildcard(),
+          path <- Project.wildcard(root, pattern),
           {:ok, text} <- [File.read(path)],
           String.valid?(text),
           match = Regex.run(@flag, text),
