@@ -3,30 +3,26 @@ defmodule Penstock.Audit.Compile do
   # Compiles a project, or files, with the tracer, in a VM of its own: the audited modules may be
   # those that run here. The build goes to a directory of its own, so that the user's stays.
 
-  alias Penstock.Audit.{Trace, Tracer}
+  alias Penstock.Audit.{Project, Trace, Tracer}
 
   @doc "Compiles the Mix project in `root`, whose own applications are `apps`; returns `{:ok, traces}` or `{:error, message}`."
   def project(root, apps) do
     in_directory(fn directory ->
       {env, build} = build(root)
-      seed(Path.join(build, "lib"), Path.join(directory, "build/lib"), apps)
+      seed(Path.join(build, "lib"), Path.join(directory, "build/lib"), apps, dependencies(root))
 
-      args = [
-        "-e",
-        prepare(directory),
-        "-S",
-        "mix",
-        "compile",
-        "--force",
-        "--no-deps-check",
-        "--no-protocol-consolidation",
-        "--tracer",
-        inspect(Tracer)
-      ]
+      args =
+        ["-e", prepare(directory), "-S", "mix", "compile", "--no-deps-check", "--no-protocol-consolidation"] ++
+          ["--tracer", inspect(Tracer) | force(apps)]
 
-      run(args, root, directory, [{"MIX_BUILD_PATH", Path.join(directory, "build")}, {"MIX_ENV", env}])
+      run(args, root, directory, [{"MIX_BUILD_PATH", Path.join(directory, "build")} | env])
     end)
   end
+
+  # Each compiler takes this option, and some then write to the sources. Where the names of the applications
+  # are known, their seed has no Elixir code, which has the same effect on the compiler of Elixir alone.
+  defp force([]), do: ["--force"]
+  defp force(_apps), do: []
 
   @doc "Compiles files that belong to no project."
   def files(files) do
@@ -49,50 +45,99 @@ defmodule Penstock.Audit.Compile do
   end
 
   defp run(args, root, directory, env) do
-    paths = "-pa #{Path.join(directory, "tracer")} #{System.get_env("ELIXIR_ERL_OPTIONS")}"
-
     case System.find_executable("elixir") do
       nil ->
         {:error, "the program elixir is not in the PATH; use --no-compile to read the code alone"}
 
       elixir ->
-        case System.cmd(elixir, args, cd: root, env: [{"ELIXIR_ERL_OPTIONS", paths} | env], stderr_to_stdout: true) do
-          {_output, 0} -> Trace.read(events(directory))
-          {output, _status} -> {:error, "#{root} does not compile:\n\n#{String.trim(output)}"}
+        case System.cmd(elixir, args, cd: root, env: env, stderr_to_stdout: true) do
+          {_output, 0} -> Trace.read(events(directory), root)
+          {output, _status} -> {:error, "#{root} does not compile:\n\n#{output |> valid() |> String.trim()}"}
         end
     end
   end
 
-  # Mix removes paths that are not its own, so the tracer is loaded and started before Mix runs.
+  # A program that the project runs may write other bytes than text, which no terminal takes.
+  defp valid(output),
+    do: if(String.valid?(output), do: output, else: for(<<byte <- output>>, into: "", do: ascii(byte)))
+
+  defp ascii(byte) when byte < 0x80, do: <<byte>>
+  defp ascii(_byte), do: "?"
+
+  # Mix removes paths that are not its own, so the tracer is loaded and started before Mix runs. A path in
+  # ELIXIR_ERL_OPTIONS would be split at its spaces.
   defp prepare(directory) do
-    "Code.put_compiler_option(:parser_options, columns: true); #{inspect(Tracer)}.start(#{inspect(events(directory))})"
+    """
+    Code.put_compiler_option(:parser_options, columns: true)
+    Code.prepend_path(#{inspect(Path.join(directory, "tracer"))})
+    #{inspect(Tracer)}.start(#{inspect(events(directory))})
+    """
   end
 
   defp events(directory), do: Path.join(directory, "events")
 
-  # The dependencies are taken from a build that is there; the environment is that of this build.
+  # The dependencies are taken from a build that is there; the environment is that of this build. A child of
+  # an umbrella has the build of the umbrella.
   defp build(root) do
     env = System.get_env("MIX_ENV") || "dev"
-    path = System.get_env("MIX_BUILD_PATH") || Path.join([root, "_build", env])
-    others = root |> Path.join("_build/*/lib") |> Path.wildcard() |> Enum.map(&Path.dirname/1)
+    target = System.get_env("MIX_TARGET", "host")
+    name = if target == "host", do: env, else: "#{target}_#{env}"
+    [first | _] = paths = System.get_env("MIX_BUILD_PATH") |> List.wrap() |> Kernel.++(builds(root, name))
 
-    cond do
-      File.dir?(Path.join(path, "lib")) or others == [] -> {env, path}
-      true -> {others |> hd() |> Path.basename(), hd(others)}
+    case {Enum.find(paths, &File.dir?(Path.join(&1, "lib"))), others(root)} do
+      {nil, []} -> {[{"MIX_ENV", env}], first}
+      {nil, [other | _]} -> {other |> Path.basename() |> environment(), other}
+      {path, _others} -> {[{"MIX_ENV", env}], path}
     end
   end
 
-  # What other compilers of the own applications made is copied, so that they do not start from
-  # nothing; the Elixir code is compiled anyway.
-  defp seed(from, to, apps) do
+  defp builds(root, name), do: for(root <- Project.enclosing(root), do: Path.join([root, "_build", name]))
+
+  defp others(root) do
+    for root <- Project.enclosing(root), lib <- Project.wildcard(root, "_build/*/lib"), do: Path.dirname(lib)
+  end
+
+  # The build for another target than the host has both names.
+  defp environment(name) do
+    case Regex.run(~r/^(.+)_(dev|test|prod)$/, name) do
+      [_name, target, env] -> [{"MIX_ENV", env}, {"MIX_TARGET", target}]
+      nil -> [{"MIX_ENV", name}]
+    end
+  end
+
+  defp dependencies(root) do
+    for root <- Project.enclosing(root), {:ok, names} <- [File.ls(Path.join(root, "deps"))], name <- names, do: name
+  end
+
+  # Dependencies are links. All else is copied, since the compilers write there: the name of the project's
+  # application may be unknown.
+  defp seed(from, to, apps, dependencies) do
     File.mkdir_p!(to)
 
     with {:ok, names} <- File.ls(from) do
       for name <- names do
         {source, target} = {Path.join(from, name), Path.join(to, name)}
-        if name in apps, do: File.cp_r(source, target), else: File.ln_s(source, target)
+        if name in dependencies and name not in apps, do: File.ln_s!(source, target), else: copy(source, target)
+        if name in apps, do: drop_elixir(target)
       end
     end
+  end
+
+  # The links in a build are relative.
+  defp copy(source, target) do
+    File.mkdir_p!(target)
+
+    with {:ok, names} <- File.ls(source) do
+      for name <- names, {from, to} = {Path.join(source, name), Path.join(target, name)} do
+        if match?({:ok, _link}, File.read_link(from)), do: File.ln_s!(from, to), else: File.cp_r!(from, to)
+      end
+    end
+  end
+
+  # Other compilers keep what they made, so that they do not start from nothing.
+  defp drop_elixir(app) do
+    for path <- Path.wildcard(Path.join(app, "ebin/Elixir.*.beam")), do: File.rm!(path)
+    File.rm(Path.join(app, ".mix/compile.elixir"))
   end
 
   defp in_directory(fun) do

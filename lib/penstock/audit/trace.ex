@@ -13,16 +13,29 @@ defmodule Penstock.Audit.Trace do
 
   @macros [:remote_macro, :imported_macro, :local_macro]
 
-  @doc "Reads the events of a compilation; returns `{:ok, traces}`, a map of absolute paths to traces, or `{:error, message}`."
-  def read(path) do
+  @doc """
+  Reads the events of a compilation in the directory `root`.
+
+  Returns `{:ok, traces}`, a map of absolute paths to traces, or `{:error, message}`.
+  """
+  def read(path, root) do
     case File.read(path) do
       {:ok, binary} ->
-        events = for {_number, event} <- :erlang.binary_to_term(binary), do: event
-        {:ok, events |> Enum.group_by(&elem(&1, 8)) |> Map.new(fn {file, events} -> {file, build(events)} end)}
+        {directory, events} = :erlang.binary_to_term(binary)
+        events = for {_number, event} <- events, do: event
+        files = Enum.group_by(events, &(&1 |> elem(8) |> below(directory, root)))
+        {:ok, Map.new(files, fn {file, events} -> {file, build(events)} end)}
 
       {:error, reason} ->
         {:error, "the VM that compiles left no trace: #{:file.format_error(reason)}"}
     end
+  end
+
+  # A VM knows its directory without links, which the path of the project may have.
+  defp below(file, same, same), do: file
+
+  defp below(file, directory, root) do
+    if String.starts_with?(file, directory <> "/"), do: String.replace_prefix(file, directory, root), else: file
   end
 
   defp build(events) do

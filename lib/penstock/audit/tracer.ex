@@ -27,6 +27,7 @@ defmodule Penstock.Audit.Tracer do
   @doc "Makes the table of events, which go to the file at `path` when the VM ends."
   def start(path) do
     parent = self()
+    directory = File.cwd!()
 
     # The table outlives the process that calls this.
     spawn(fn ->
@@ -37,7 +38,9 @@ defmodule Penstock.Audit.Tracer do
 
     receive do
       {@table, :made} ->
-        System.at_exit(fn _status -> File.write!(path, :erlang.term_to_binary(:ets.tab2list(@table))) end)
+        System.at_exit(fn _status ->
+          File.write!(path, :erlang.term_to_binary({directory, :ets.tab2list(@table)}))
+        end)
     end
   end
 
