@@ -129,7 +129,15 @@ defmodule Penstock.Audit do
 
   defp traces(_unit, false), do: {:ok, %{}}
   defp traces(%{files: []}, _compile?), do: {:ok, %{}}
-  defp traces(%{root: nil, files: files}, true), do: Compile.files(files)
+
+  defp traces(%{root: nil, files: files}, true) do
+    # The compiler runs a script, and a script may do anything.
+    case Enum.reject(files, &(Path.extname(&1) == ".exs")) do
+      [] -> {:ok, %{}}
+      files -> Compile.files(files)
+    end
+  end
+
   defp traces(%{root: root, apps: apps}, true), do: Compile.project(root, apps)
 
   defp parse(path) do
