@@ -73,7 +73,7 @@ defmodule Penstock.Audit do
   end
 
   defp select(opts) do
-    known = [Suppress.id() | Enum.map(@rules, & &1.id())]
+    known = ids()
     asked = List.wrap(opts[:only]) ++ List.wrap(opts[:except])
 
     case Enum.reject(asked, &(&1 in known)) do
@@ -81,6 +81,8 @@ defmodule Penstock.Audit do
       [unknown | _] -> {:error, "there is no rule #{unknown}; the rules are #{Enum.join(known, ", ")}"}
     end
   end
+
+  defp ids, do: [Suppress.id() | Enum.map(@rules, & &1.id())]
 
   defp selected?(id, opts), do: (opts[:only] in [nil, []] or id in opts[:only]) and id not in List.wrap(opts[:except])
 
@@ -114,7 +116,7 @@ defmodule Penstock.Audit do
       reach = Reach.build(modules)
       files = ConfigFile.load(Project.roots(unit), unit.files)
       findings = Enum.flat_map(modules, &check(%{&1 | reach: reach}, rules)) ++ check_files(files, rules)
-      {findings, allowed} = unit |> wanted(findings) |> suppress(unit, sources, files, rules)
+      {findings, allowed} = unit |> wanted(findings) |> suppress(unit, sources, files, opts)
 
       {:ok,
        %{
@@ -169,8 +171,8 @@ defmodule Penstock.Audit do
   defp wanted(unit, findings), do: Enum.filter(findings, &Project.wanted?(unit, Path.expand(&1.file)))
 
   # Returns the findings, with those about comments, and the reasons of those that comments allow.
-  defp suppress(findings, unit, sources, files, rules) do
-    ids = Enum.map(rules, & &1.id())
+  defp suppress(findings, unit, sources, files, opts) do
+    ran = Enum.filter(ids(), &selected?(&1, opts))
     by_file = Enum.group_by(findings, & &1.file)
     code = for source <- sources, do: {source.path, Enum.map(source.comments, &{&1.line, &1.text}), source.lines}
     paths = MapSet.new(code, &elem(&1, 0))
@@ -184,7 +186,7 @@ defmodule Penstock.Audit do
         if suppressions == [] or not Project.wanted?(unit, Path.expand(path)) do
           {found, allowed}
         else
-          kept = Suppress.apply(found, suppressions, path, ids)
+          kept = Suppress.apply(found, suppressions, path, ran, ids())
           hidden = found -- kept
           {kept ++ hidden, Enum.reduce(hidden, allowed, &Map.put(&2, place(&1), reason(&1, suppressions)))}
         end

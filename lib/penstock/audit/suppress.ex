@@ -7,7 +7,7 @@ defmodule Penstock.Audit.Suppress do
   defstruct rules: [], reason: "", line: 1, target: 1
 
   @id "PS000"
-  @pattern ~r/^#+\s*penstock:allow\s+(PS\d{3}(?:\s*,\s*PS\d{3})*)(.*)$/
+  @pattern ~r/^#+\s*penstock:allow\b[\s:]*((?:PS\d+\b(?:\s*,\s*PS\d+\b)*)?)(.*)$/i
 
   @doc "The rule of findings about comments that have no effect."
   def id, do: @id
@@ -16,7 +16,7 @@ defmodule Penstock.Audit.Suppress do
   def find(comments, lines) do
     for {line, text} <- comments, [_match, rules, reason] <- List.wrap(run(text)) do
       %__MODULE__{
-        rules: String.split(rules, ~r/\s*,\s*/),
+        rules: rules |> String.upcase() |> String.split(~r/\s*,\s*/, trim: true),
         reason: String.trim(reason),
         line: line,
         target: target(line, lines)
@@ -28,7 +28,7 @@ defmodule Penstock.Audit.Suppress do
   def comments(lines) do
     for {text, index} <- lines |> Tuple.to_list() |> Enum.with_index(1),
         String.contains?(text, "penstock:allow"),
-        do: {index, String.replace(text, ~r/^[^#]*/, "")}
+        do: {index, String.replace(text, ~r/^.*?(?=#+\s*penstock:allow)/, "")}
   end
 
   defp run(text), do: if(match = Regex.run(@pattern, text), do: [match])
@@ -48,9 +48,10 @@ defmodule Penstock.Audit.Suppress do
 
   @doc """
   Returns the findings of a file that no comment allows, and a finding for each comment without a
-  reason or without effect. `ids` are the rules that ran.
+  reason or without effect. Of the rules `all`, those in `ran` have run; without the rule of such findings
+  there are none.
   """
-  def apply(findings, suppressions, file, ids) do
+  def apply(findings, suppressions, file, ran, all) do
     {kept, used} =
       Enum.reduce(findings, {[], MapSet.new()}, fn finding, {kept, used} ->
         case Enum.find(suppressions, &allows?(&1, finding)) do
@@ -59,22 +60,28 @@ defmodule Penstock.Audit.Suppress do
         end
       end)
 
-    kept ++ Enum.flat_map(suppressions, &notice(&1, used, file, ids))
+    notices = if @id in ran, do: Enum.flat_map(suppressions, &notice(&1, used, file, ran, all)), else: []
+    kept ++ notices
   end
 
   @doc "Returns whether the suppression allows the finding."
   def allows?(%{reason: ""}, _finding), do: false
   def allows?(suppression, finding), do: finding.line == suppression.target and finding.rule in suppression.rules
 
-  defp notice(%{reason: ""} = suppression, _used, file, _ids),
+  defp notice(%{rules: []} = suppression, _used, file, _ran, _all),
+    do: [finding(suppression, file, "names no rule, so it allows nothing")]
+
+  defp notice(%{reason: ""} = suppression, _used, file, _ran, _all),
     do: [finding(suppression, file, "has no reason, so it allows nothing")]
 
-  defp notice(suppression, used, file, ids) do
-    ran? = Enum.all?(suppression.rules, &(&1 in ids))
+  defp notice(suppression, used, file, ran, all) do
+    unknown = Enum.find(suppression.rules, &(&1 not in all))
 
-    if ran? and not MapSet.member?(used, suppression.line),
-      do: [finding(suppression, file, "has no effect: nothing is found there")],
-      else: []
+    cond do
+      unknown -> [finding(suppression, file, "names #{unknown}, which is no rule")]
+      MapSet.member?(used, suppression.line) or not Enum.all?(suppression.rules, &(&1 in ran)) -> []
+      true -> [finding(suppression, file, "has no effect: nothing is found there")]
+    end
   end
 
   defp finding(suppression, file, message) do
@@ -84,9 +91,13 @@ defmodule Penstock.Audit.Suppress do
       file: file,
       line: suppression.line,
       message:
-        "the comment penstock:allow #{Enum.join(suppression.rules, ", ")} in line #{suppression.line} #{message}",
+        "the comment #{Enum.join(["penstock:allow" | List.wrap(rules(suppression))], " ")} in line " <>
+          "#{suppression.line} #{message}",
       why: "A comment that allows nothing hides that the place was changed.",
       expression: {suppression.rules, suppression.reason}
     }
   end
+
+  defp rules(%{rules: []}), do: nil
+  defp rules(%{rules: rules}), do: Enum.join(rules, ", ")
 end

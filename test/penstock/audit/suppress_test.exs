@@ -3,6 +3,8 @@ defmodule Penstock.Audit.SuppressTest do
 
   import Penstock.AuditSources
 
+  alias Penstock.Audit.Suppress
+
   @found "def all(items), do: Enum.each(items, &Task.start(fn -> &1 end))"
 
   test "a comment above the line allows it" do
@@ -48,5 +50,38 @@ defmodule Penstock.Audit.SuppressTest do
 
   test "a text that looks like such a comment is none" do
     assert found(module(~S[def text, do: "# penstock:allow PS001 reason"])) == []
+  end
+
+  test "a rule with a digit too many, or that there is not, allows nothing" do
+    for rule <- ["PS0019", "PS999"] do
+      assert [%{rule: "PS000", message: message}, %{rule: "PS001"}] =
+               findings(module("# penstock:allow #{rule} ten items at most\n#{@found}"))
+
+      assert message =~ "names #{rule}, which is no rule"
+    end
+  end
+
+  test "a comment that names no rule is a finding" do
+    assert [%{rule: "PS000", message: message}, %{rule: "PS001"}] =
+             findings(module("# penstock:allow ten items at most\n#{@found}"))
+
+    assert message == "the comment penstock:allow in line 2 names no rule, so it allows nothing"
+  end
+
+  test "a rule may be in small letters" do
+    assert found(module("# penstock:allow ps001 ten items at most\n#{@found}")) == []
+  end
+
+  test "findings about comments can be left out, and are, if other rules are asked for" do
+    text = module("# penstock:allow PS001\n#{@found}")
+    assert [%{rule: "PS000"}, %{rule: "PS001"}] = findings(text)
+    assert [%{rule: "PS001"}] = findings(text, compile?: false, except: ["PS000"])
+    assert [%{rule: "PS001"}] = findings(text, compile?: false, only: ["PS001"])
+    assert [%{rule: "PS000"}] = findings(text, compile?: false, only: ["PS000"])
+  end
+
+  test "a comment behind a text with a number sign, in a file that is not parsed" do
+    lines = {~S(config :shop, colour: "#fff", http: [] # penstock:allow PS021 for a test)}
+    assert [%{rules: ["PS021"], reason: "for a test"}] = lines |> Suppress.comments() |> Suppress.find(lines)
   end
 end
