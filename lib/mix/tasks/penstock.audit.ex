@@ -74,9 +74,7 @@ defmodule Mix.Tasks.Penstock.Audit do
          {:ok, format} <- format(opts),
          {:ok, entries} <- entries(opts[:baseline]),
          {:ok, result} <- Audit.run(paths, audit_options(opts)),
-         {:ok, result} <- write(result, opts[:write_baseline]) do
-      complete? = paths == ["."] and opts[:only] == nil and opts[:except] == nil
-      result = baseline(result, opts[:baseline], entries, complete?)
+         {:ok, result} <- baseline(result, entries, paths, opts) do
       IO.write(Format.render(format, result, Audit.rules()))
       if opts[:strict] && result.findings != [], do: exit({:shutdown, @found}), else: :ok
     else
@@ -115,10 +113,18 @@ defmodule Mix.Tasks.Penstock.Audit do
   defp entries(nil), do: {:ok, []}
   defp entries(path), do: Baseline.read(path)
 
-  defp baseline(result, nil, _entries, _complete?), do: result
-  defp baseline(result, path, entries, complete?), do: Baseline.apply(result, path, entries, complete?: complete?)
+  # The new baseline has all findings, those of the present one too.
+  defp baseline(result, entries, paths, opts) do
+    case {opts[:write_baseline], opts[:baseline]} do
+      {nil, nil} -> {:ok, result}
+      {nil, path} -> {:ok, Baseline.apply(result, path, entries, complete?: complete?(paths, opts))}
+      {path, _present} -> write(result, path)
+    end
+  end
 
-  defp write(result, nil), do: {:ok, result}
+  # What a part of the project or of the rules does not find, the whole may find.
+  defp complete?(paths, opts),
+    do: paths == ["."] and opts[:only] == nil and opts[:except] == nil and Keyword.get(opts, :compile, true)
 
   defp write(result, path) do
     with :ok <- Baseline.write(path, result.findings) do

@@ -72,4 +72,22 @@ defmodule Mix.Tasks.Penstock.AuditTest do
     File.write!(path, String.replace(@code, "def all", "def each"))
     assert capture_io(fn -> assert catch_exit(Audit.run(args)) == {:shutdown, 1} end) =~ "Sample.each/1"
   end
+
+  test "only an audit of all the code tells which entries of a baseline are no longer found" do
+    path = sample()
+    gone = "00112233445566778899  PS001  gone.ex  Gone.all/1"
+
+    File.cd!(Path.dirname(path), fn ->
+      File.write!("baseline", gone)
+      assert capture_io(fn -> Audit.run(["--baseline", "baseline"]) end) =~ "no longer found"
+      refute capture_io(fn -> Audit.run(["--baseline", "baseline", "--no-compile"]) end) =~ "no longer found"
+      refute capture_io(fn -> Audit.run(["--baseline", "baseline", path]) end) =~ "no longer found"
+
+      # A baseline that is written again has all that is found.
+      write = ["--baseline", "baseline", "--write-baseline", "baseline"]
+      capture_io(:stderr, fn -> refute capture_io(fn -> Audit.run(write) end) =~ "no longer found" end)
+      assert [_first, _second, entry] = "baseline" |> File.read!() |> String.split("\n", trim: true)
+      assert entry =~ "Sample.all/1"
+    end)
+  end
 end
