@@ -60,7 +60,7 @@ defmodule Penstock.Audit.ConfigFile do
   @doc "Returns the file of a text."
   @spec parse(String.t(), String.t(), kind) :: t
   def parse(path, text, kind) do
-    lines = text |> String.split("\n") |> List.to_tuple()
+    lines = text |> String.split(["\r\n", "\n"]) |> List.to_tuple()
     %ConfigFile{path: path, kind: kind, quoted: if(kind != :vm_args, do: quoted(text)), text: text, lines: lines}
   end
 

@@ -136,6 +136,37 @@ defmodule Penstock.Audit.FormatTest do
     end
   end
 
+  # patch and git apply take each of these, and take none without the tab, the returns or the last lines.
+  test "the diff has the ends of lines of the file, and a tab behind a name with spaces", %{directory: directory} do
+    change = %{from_line: 1, to_line: 1, lines: ["b"]}
+    unended = "\\ No newline at end of file"
+
+    for {text, hunk} <- [
+          {"a\r\nc\r\n", ["@@ -1,2 +1,2 @@", "-a\r", "+b\r", " c\r"]},
+          {"a\nc", ["@@ -1,2 +1,2 @@", "-a", "+b", " c", unended]},
+          {"a", ["@@ -1,1 +1,1 @@", "-a", unended, "+b", unended]}
+        ] do
+      file = Path.join(directory, "two words.ex")
+      File.write!(file, text)
+      printed = text(result([finding(file, rewrite: change)]))
+      assert ["--- a" <> old, "+++ b" <> new | ^hunk] = for("    " <> line <- String.split(printed, "\n"), do: line)
+      assert {old, new} == {file <> "\t", file <> "\t"}
+    end
+  end
+
+  test "a fix of SARIF keeps the ends of lines", %{directory: directory} do
+    file = Path.join(directory, "windows.ex")
+    File.write!(file, "a\r\nbcd\r\n")
+    change = %{from_line: 1, to_line: 2, lines: ["x", "y"]}
+
+    sarif =
+      "sarif" |> Format.render(result([finding(file, line: 1, column: nil, rewrite: change)]), [Rule]) |> to_string()
+
+    assert sarif =~ ~r/"endLine": 2,\s+"endColumn": 4\s/
+    assert sarif =~ ~S("text": "x\r\ny")
+    assert sarif =~ ~S("text": "a")
+  end
+
   # Applies a hunk as patch does: each line that stays or goes must be where the hunk says.
   defp patch(lines, ["@@ " <> head | hunk]) do
     [_all, start, old, start, new] = Regex.run(~r/^-(\d+),(\d+) \+(\d+),(\d+) @@$/, head)

@@ -136,6 +136,7 @@ defmodule Penstock.Audit.Format.Sarif do
         object(startLine: finding.line)
 
       line ->
+        line = String.trim_trailing(line, "\r")
         start = finding.column || indent(line) + 1
         # The end is the column after the last character.
         region = [startLine: finding.line, startColumn: start, endColumn: max(start, length_of(line) + 1)]
@@ -154,15 +155,18 @@ defmodule Penstock.Audit.Format.Sarif do
         []
 
       last ->
+        {text, return} =
+          if String.ends_with?(last, "\r"), do: {String.trim_trailing(last, "\r"), "\r"}, else: {last, ""}
+
         deleted =
           object(
             startLine: rewrite.from_line,
             startColumn: 1,
             endLine: rewrite.to_line,
-            endColumn: length_of(last) + 1
+            endColumn: length_of(text) + 1
           )
 
-        inserted = text(Enum.join(rewrite.lines, "\n"))
+        inserted = text(Enum.join(rewrite.lines, return <> "\n"))
         replacement = object(deletedRegion: deleted, insertedContent: inserted)
         change = object(artifactLocation: artifact(finding.file), replacements: [replacement])
         [object(description: text("Bound it"), artifactChanges: [change])]

@@ -69,7 +69,15 @@ defmodule Penstock.Audit.Format.Text do
   defp rewrite(finding, lines, colours?) do
     case Diff.lines(finding.file, lines, finding.rewrite) do
       [] -> []
-      diff -> ["\n", Enum.map(diff, &["    ", diff_line(printable(&1), colours?), "\n"])]
+      diff -> ["\n", Enum.map(diff, &["    ", change(&1, colours?), "\n"])]
+    end
+  end
+
+  # The end of a line in a file of Windows, which the diff does not apply without.
+  defp change(line, colours?) do
+    case String.trim_trailing(line, "\r") do
+      ^line -> diff_line(printable(line), colours?)
+      text -> [diff_line(printable(text), colours?), "\r"]
     end
   end
 
