@@ -86,7 +86,7 @@ defmodule Penstock.Audit.Source do
   # As in `if Code.ensure_loaded?(Plug) do defmodule ... end`.
   defp top({name, _meta, args}, scope, source, trace) when name in [:if, :unless, :try, :case] and is_list(args) do
     case List.last(args) do
-      [{:do, body} | _] -> {modules(body, scope, source, trace), scope}
+      [{:do, _body} | _] = blocks -> {Enum.flat_map(blocks, &modules(elem(&1, 1), scope, source, trace)), scope}
       _other -> {[], scope}
     end
   end
@@ -464,7 +464,9 @@ defmodule Penstock.Audit.Source do
 
   defp route(_plug, functions, _scope, _limits, _module), do: functions
 
-  defp path([path | _]) when is_binary(path), do: path
+  # An atom has at most 255 characters, and the method comes first.
+  @shown 200
+  defp path([path | _]) when is_binary(path), do: String.slice(path, 0, @shown)
   defp path(_args), do: "_"
 
   # --- what the module as a whole does

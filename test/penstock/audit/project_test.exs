@@ -232,6 +232,18 @@ defmodule Penstock.Audit.ProjectTest do
     assert {:ok, %{findings: [_one]}} = Audit.run([root, Path.join(root, "apps/one")], compile?: false)
   end
 
+  test "finds the modules in both branches of a condition" do
+    code =
+      "if true do\n  defmodule One do\n  end\nelse\n  defmodule One do\n    def all(items), do: Enum.each(items, &spawn(fn -> &1 end))\n  end\nend\n"
+
+    assert [{"PS001", :high, 6}] = found(code)
+  end
+
+  test "reads a block with a text longer than an atom, behind the name of a route" do
+    code = module("  match \"#{String.duplicate("é", 300)}\" do\n    spawn(fn -> conn end)\n  end")
+    assert [{"PS002", :high, 3}] = found(code)
+  end
+
   test "reads a file of 100,000 lines" do
     body =
       for n <- 1..12_500 do
