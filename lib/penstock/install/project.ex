@@ -42,8 +42,11 @@ defmodule Penstock.Install.Project do
     # The usual place comes first, so that few files are read.
     |> Enum.sort_by(&(not String.ends_with?(&1, "/application.ex")))
     |> Enum.find_value(fn path ->
-      text = File.read!(path)
-      if match?({:ok, _tree}, Tree.read(text, name)), do: {path, text}
+      # A name that ends in .ex may be that of a directory.
+      with {:ok, text} <- File.read(path),
+           {:ok, _tree} <- Tree.read(text, name),
+           do: {path, text},
+           else: (_other -> nil)
     end)
   end
 

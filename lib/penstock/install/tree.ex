@@ -61,6 +61,9 @@ defmodule Penstock.Install.Tree do
     ]
 
     with {:error, _reason} <- Code.string_to_quoted(text, opts), do: :error
+  rescue
+    # The text is not UTF-8.
+    _error in [UnicodeConversionError, ArgumentError] -> :error
   end
 
   # All bodies of the module, which may be nested in others.

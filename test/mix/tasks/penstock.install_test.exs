@@ -160,6 +160,17 @@ defmodule Mix.Tasks.Penstock.InstallTest do
     assert no_file =~ "Shop.Application: put the pool first in the list of children that it starts\n"
   end
 
+  test "files that are no text, and directories with the name of a file, are left out", %{tmp_dir: dir} do
+    write(dir, %{
+      "mix.exs" => mix_exs("shop", ""),
+      "lib/a.ex/none" => "",
+      "lib/b.ex" => <<"defmodule B do ", 0xE9, " end">>,
+      "lib/shop.ex" => @application
+    })
+
+    assert install(dir) =~ "lib/shop.ex:6: start the pool first in the tree of Shop.Application"
+  end
+
   test "a project without a tree is told how to get one", %{tmp_dir: dir} do
     write(dir, [{"mix.exs", mix_exs("corner_shop", @here, "extra_applications: [:logger]")}])
     assert output = install(dir)
