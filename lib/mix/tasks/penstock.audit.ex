@@ -10,8 +10,8 @@ defmodule Mix.Tasks.Penstock.Audit do
   Each `PATH` is a Mix project, an umbrella, or a directory or a file of one. Default: the project in
   this directory. The project does not have to depend on Penstock.
 
-  What matters is not that code creates a process, but whether an outsider or data decides how often.
-  So the severity of a finding comes from what reaches it:
+  It matters less that code creates a process than whether an outsider or data decides how often. So
+  the severity of a finding comes from what reaches it:
 
     * high - an event from outside of the process, such as a request, a message or a client's event,
       or the data of an argument decides how often, and nothing bounds it
@@ -24,7 +24,8 @@ defmodule Mix.Tasks.Penstock.Audit do
 
   The task compiles the project in a VM of its own, into a temporary directory, with a tracer that
   sees through aliases, imports and macros. It then reads the code. Your build stays as it is. The
-  dependencies must have been compiled. Erlang sources are not read, and the output says so.
+  dependencies must have been compiled. Erlang sources are not read, and the output says so. A script,
+  such as `priv/repo/seeds.exs`, is read and not run.
 
   ## Options
 
@@ -38,7 +39,7 @@ defmodule Mix.Tasks.Penstock.Audit do
     * `--no-compile` - reads the code without compiling it. Macros of dependencies, and what a `use`
       imports, are then not seen through
 
-  The exit status is 2 if the code does not compile, or if an option is wrong.
+  The exit status is 2 if the code does not compile, if an option is wrong, or if a path is not there.
 
   ## Allowing a place
 
@@ -122,7 +123,7 @@ defmodule Mix.Tasks.Penstock.Audit do
     end
   end
 
-  # What a part of the project or of the rules does not find, the whole may find.
+  # An audit of a part of the project or of the rules misses findings that the whole has.
   defp complete?(paths, opts),
     do: paths == ["."] and opts[:only] == nil and opts[:except] == nil and Keyword.get(opts, :compile, true)
 

@@ -1,7 +1,7 @@
 defmodule Penstock.Audit.Entries do
   @moduledoc false
-  # Which functions are entered per event by somebody outside of the function's own process: a
-  # request, a message, a client's event.
+  # Which functions are entered per event from outside of their own process: by a request, a message
+  # or a client's event.
   #
   # An entry is `{strength, label, levels}`. The strength is 3 if an outsider decides how often, 2 if
   # a queue, a timer or a library bounds it partly. `levels` are those of the parameters, by

@@ -3,7 +3,7 @@ defmodule Penstock.Audit.Format do
   # Renders the result of an audit. A format is a module with `render/2`.
   #
   # A result may have two keys more than `Penstock.Audit.run/2` promises: `:suppressed`, what a comment or
-  # the baseline hides, and `:baseline`, what became of the baseline.
+  # the baseline hides, and `:baseline`, how many findings the baseline hides and which of its entries are gone.
 
   alias Penstock.Audit.Format.{JSON, Sarif, Text}
 

@@ -161,7 +161,7 @@ defmodule Penstock.Audit.Known do
       Map,
       Keyword,
       String,
-      # What the compiler makes of an interpolation.
+      # The compiler makes calls of these two of an interpolation.
       String.Chars,
       List.Chars,
       List,
@@ -212,7 +212,7 @@ defmodule Penstock.Audit.Known do
     end
   end
 
-  @doc "Returns whether the call reads what somebody outside of the node sent."
+  @doc "Returns whether the call reads what an outsider sent to the node."
   def reads_outside?({module, name, _arity}) do
     {module, name} in [
       {:gen_tcp, :recv},

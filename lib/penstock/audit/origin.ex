@@ -3,9 +3,9 @@ defmodule Penstock.Audit.Origin do
   # Where a value comes from, and who decides how many elements it has.
   #
   # An origin is `{count, value, inner}`: of the number of elements, of the elements themselves,
-  # and of the number of elements of an element. Each is a symbol `{level, references}`. A reference
-  # `{index, :count | :value}` is a parameter of the function, whose level is known once all calls
-  # of the project are.
+  # and of the number of elements of an element. Each is a symbol `{level, references}`: the
+  # level that is known now, and the parameters that may raise it. A reference `{index, :count | :value}` is
+  # a parameter of the function, whose level is known once all calls of the project are.
 
   import Kernel, except: [apply: 2]
 

@@ -1,7 +1,7 @@
 defmodule Penstock.Audit.Reach do
   @moduledoc false
-  # What decides how often a call runs: the graph of calls of all modules, which functions events
-  # reach, which loops they run in, and the level of each parameter.
+  # Finds how often a call runs, from the graph of calls of all modules, the functions that events reach,
+  # the loops that they run in, and the level of each parameter.
 
   alias Penstock.Audit.{Components, Entries, Function, Known, Origin, Reach, Spec}
 
@@ -23,7 +23,7 @@ defmodule Penstock.Audit.Reach do
   @chain 10
   # Names of functions that start a server.
   @starts [:start, :start_link, :start_monitor]
-  # What a supervisor calls at a start.
+  # A supervisor calls these at a start.
   @never [:init, :child_spec]
 
   @doc "Returns the modules, where a function that calls one which waits does so itself."
@@ -139,7 +139,7 @@ defmodule Penstock.Audit.Reach do
     end)
   end
 
-  # Functions that only call each other are called by somebody else too.
+  # Functions that call each other count as called only if a function outside of their circle calls one.
   defp foreign_callers?(reach, mfa) do
     Enum.any?(Map.fetch!(reach.callers, mfa), fn {from, _call} -> reach.components[from] != reach.components[mfa] end)
   end
@@ -242,7 +242,7 @@ defmodule Penstock.Audit.Reach do
     spread(next, strength, events, reach)
   end
 
-  # What the conditions around a call leave of the strength of an event.
+  # Conditions around a call lower the strength of an event.
   defp weaken(strength, call), do: Enum.reduce(call.frames, strength, &weaken_by/2)
 
   defp weaken_by({_id, :gate, _mfa}, _strength), do: 0

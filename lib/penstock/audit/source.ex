@@ -506,7 +506,7 @@ defmodule Penstock.Audit.Source do
   def tag({:=, _meta, [left, right]}), do: tag(left) || tag(right)
   def tag(_other), do: nil
 
-  # What `use` brought in by further `use`s of other macros.
+  # A `use` may bring in further ones.
   defp used(module, nil, _meta), do: module
 
   defp used(module, trace, _meta) do

@@ -1,6 +1,6 @@
 defmodule Penstock.Audit.Trace do
   @moduledoc false
-  # What the tracer saw in one file, in the form that the join with the text needs:
+  # The calls that the tracer saw in one file, in the form that the join with the text needs:
   #
   #   * `calls` - `{line, name, arity}` to the `{column, module}` of the calls there
   #   * `uses` - `{module, used}`, whose `__using__` ran in the module, directly or in another one's

@@ -20,7 +20,7 @@ defmodule Penstock.Audit.Walk do
   @discarding [:each, :foreach]
   # A range in the text up to more than this is as good as no bound.
   @many 10_000
-  # Functions of Stream that call a function until somebody stops them.
+  # Functions of Stream that call a function until their consumer stops.
   @endless [:repeatedly, :iterate, :unfold, :resource, :cycle, :interval]
   @elements [:at, :fetch!, :find, :random, :max, :min, :max_by, :min_by, :find_value]
   @joins [:concat, :zip, :into, :intersperse, :reduce, :zip_with]
@@ -449,7 +449,7 @@ defmodule Penstock.Audit.Walk do
   defp around({_module, name, _arity} = mfa, origins, meta, use, state) do
     cond do
       index = Known.loop(mfa) ->
-        # What comes behind may take a few of them.
+        # A later step of the pipe may take a few of the elements.
         origin = if name in @endless, do: Origin.own(), else: Enum.at(origins, index) || Origin.own()
         use = if use == :discarded or name in @discarding, do: :discarded, else: :used
         {push(:loop, {origin, mfa, meta[:line]}, state), [Origin.element(origin)], use}
@@ -618,7 +618,7 @@ defmodule Penstock.Audit.Walk do
         |> Origin.join_all()
         |> Origin.at_least_own()
 
-      # What a function of another module returns is its own data, however it was asked.
+      # A function of another module returns its own data, with any arguments.
       true ->
         Origin.own()
     end
@@ -677,7 +677,7 @@ defmodule Penstock.Audit.Walk do
     if Condition.field?(unwrap(condition)), do: :unset, else: kind(condition, state)
   end
 
-  # What a filter asks about one element does not bound how many elements there are.
+  # A filter looks at one element, which does not bound how many elements there are.
   defp filter_kind(kind) when kind in [:limit, :member], do: kind
   defp filter_kind(_kind), do: nil
 

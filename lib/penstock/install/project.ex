@@ -1,5 +1,5 @@
 defmodule Penstock.Install.Project do
-  # What `mix penstock.install` has to know of the current Mix project.
+  # Facts of the current Mix project that `mix penstock.install` needs.
   @moduledoc false
 
   alias Penstock.Install.Tree

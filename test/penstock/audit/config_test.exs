@@ -49,7 +49,7 @@ defmodule Penstock.Audit.ConfigTest do
   defp endpoint(options), do: "import Config\n\nconfig :shop, ShopWeb.Endpoint, http: [#{options}]\n"
   defp facts(directory, files), do: directory |> load(files) |> hd() |> Map.fetch!(:facts)
 
-  # What the file of a finding looks like with its rewrite.
+  # Returns the text of the file of a finding with its rewrite.
   defp rewritten(text, %{rewrite: rewrite}) do
     lines = String.split(text, "\n")
     {before, rest} = Enum.split(lines, rewrite.from_line - 1)

@@ -1,6 +1,6 @@
 defmodule Penstock.Audit.Config.Facts do
   @moduledoc false
-  # What the files of a project say together: the process limit, the servers, and the numbers that bound
+  # Joins the facts that all files of a project give: the process limit, the servers, and the numbers that bound
   # processes.
 
   alias Penstock.Audit.Config.{Facts, Literal, Server}

@@ -1,6 +1,6 @@
 defmodule Penstock.Audit.Format.Parts do
   @moduledoc false
-  # What several formats need.
+  # Functions that several formats need.
 
   alias Penstock.Audit.Finding
 

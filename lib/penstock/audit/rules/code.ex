@@ -1,6 +1,6 @@
 defmodule Penstock.Audit.Rules.Code do
   @moduledoc false
-  # What the rules for code share.
+  # Functions that the rules for code share.
 
   alias Penstock.Audit.{Entries, Finding, Function, Known, Module, Reach}
 

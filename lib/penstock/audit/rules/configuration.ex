@@ -1,6 +1,6 @@
 defmodule Penstock.Audit.Rules.Configuration do
   @moduledoc false
-  # What the rules for configuration share.
+  # Functions that the rules for configuration share.
 
   alias Penstock.Audit.Config.Server
   alias Penstock.Audit.Finding

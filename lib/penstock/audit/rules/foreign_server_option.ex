@@ -21,7 +21,7 @@ defmodule Penstock.Audit.Rules.ForeignServerOption do
     {[], [:max_connections, :num_conns_sups, :acceptors, :socket_opts]},
     {[:transport_options], @limits}
   ]
-  # What Plug.Cowboy does not take for itself becomes an option of the socket, which refuses it.
+  # Plug.Cowboy hands an option that it does not know to the socket, which refuses it.
   @cowboy [
     {[], [:thousand_island_options, :http_2_options | @limits]},
     {[:transport_options], [:num_connections, :acceptors]},
