@@ -99,11 +99,17 @@ defmodule Penstock.Test.Census do
     end
   end
 
-  # Drops the dead processes outside of the family.
-  @spec forget_dead(t, %{pid => term}) :: t
-  def forget_dead(%{born: born, died: died, by: by} = census, family) do
+  # Drops the dead processes outside of the family once there are more than `room`. Returns the
+  # `room` for the next time, which grows with those that stay. So a large family does not cost a look
+  # for each of its processes.
+  @spec trim(t, pos_integer) :: {t, pos_integer}
+  def trim(%{born: born} = census, room) when map_size(born) <= room, do: {census, room}
+
+  def trim(%{born: born, died: died, by: by} = census, room) do
+    family = Map.new(family(census), fn {pid, _born, _died} -> {pid, true} end)
     gone = for {pid, _at} <- died, not is_map_key(family, pid), do: pid
-    %{census | born: Map.drop(born, gone), died: Map.drop(died, gone), by: Map.drop(by, gone)}
+    born = Map.drop(born, gone)
+    {%{census | born: born, died: Map.drop(died, gone), by: Map.drop(by, gone)}, max(room, 2 * map_size(born))}
   end
 
   # Returns the family without the traced process and the servers, as `{pid, born, died}`. `died`
@@ -147,11 +153,16 @@ defmodule Penstock.Test.Census do
   end
 
   # Returns the processes that may still have to tell something about the family: the living ones,
-  # and those whose pids the family got, since their creation may not be told yet.
-  @spec keepers(t) :: [pid]
-  def keepers(%{root: root, servers: servers, handed: handed, born: born} = census) do
+  # and those whose pids the family got, or whose creators told of them, but whose creation is not
+  # told yet. Those of a creator outside of the family are left out, since it may create without end.
+  @spec keepers(t, %{pid => pid}) :: [pid]
+  def keepers(%{root: root, servers: servers, handed: handed, born: born} = census, announced) do
+    family = family(census)
+    members = Map.new(family, fn {pid, _born, _died} -> {pid, true} end)
+    living = for {pid, _born, nil} <- family, do: pid
     unborn = for {pid, _receivers} <- handed, not is_map_key(born, pid), node(pid) == node(), do: pid
-    [root | servers] ++ living(census) ++ unborn
+    told = for {pid, by} <- announced, not is_map_key(born, by) or is_map_key(members, by), do: pid
+    [root | servers] ++ living ++ unborn ++ told
   end
 
   # Returns the living processes of the family, oldest first.

@@ -19,7 +19,7 @@ defmodule Penstock.Test.Delivery do
   @module :penstock_no_such_module
 
   @typedoc "The state of a tracer, of which this module reads three fields."
-  @type tracer :: %{:handle => term, :census => Census.t(), :announced => %{pid => true}, optional(atom) => term}
+  @type tracer :: %{:handle => term, :census => Census.t(), :announced => %{pid => pid}, optional(atom) => term}
 
   @typedoc "Takes one trace message."
   @type event :: (tracer, tuple -> tracer)
@@ -62,12 +62,17 @@ defmodule Penstock.Test.Delivery do
 
   # The kept messages of one process may tell of others that keep some.
   defp flushed(%{census: census, announced: announced} = tracer, event, done, deadline) do
-    keepers = Map.keys(announced) ++ Census.keepers(census)
+    keepers = Census.keepers(census, announced)
 
     case Enum.reject(keepers, &is_map_key(done, &1)) do
       [] -> ended(tracer, event, Enum.filter(keepers, &dying?(tracer, &1)), done, deadline)
-      new -> tracer |> flush(event, ask(new), deadline) |> flushed(event, Enum.into(new, done, &{&1, true}), deadline)
+      new -> tracer |> flush(event, ask(new), deadline) |> again(event, Enum.into(new, done, &{&1, true}), deadline)
     end
+  end
+
+  # Processes that create others without end always leave some to ask.
+  defp again(tracer, event, done, deadline) do
+    if left(deadline) > 0, do: flushed(tracer, event, done, deadline), else: tracer
   end
 
   # Each answers `{:check_process_code, ref, false}`, a dead process as well.
@@ -98,8 +103,7 @@ defmodule Penstock.Test.Delivery do
   defp ended(tracer, _event, [], _done, _deadline), do: tracer
 
   defp ended(tracer, event, dying, done, deadline) do
-    tracer = Enum.reduce(dying, tracer, &until_dead(&2, event, &1, deadline))
-    if left(deadline) > 0, do: flushed(tracer, event, done, deadline), else: tracer
+    dying |> Enum.reduce(tracer, &until_dead(&2, event, &1, deadline)) |> again(event, done, deadline)
   end
 
   defp until_dead(%{census: census} = tracer, event, pid, deadline) do

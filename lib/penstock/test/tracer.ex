@@ -15,7 +15,7 @@ defmodule Penstock.Test.Tracer do
   alias Penstock.Test.{Census, Delivery, Trace}
 
   # How many created processes are kept before the dead ones outside of the family are dropped.
-  @max_strangers 50_000
+  @room 100_000
   # How many processes have the dump of their creator kept.
   @max_dumps 2_000
   # How long a bomb must be quiet before the tracing ends.
@@ -30,10 +30,11 @@ defmodule Penstock.Test.Tracer do
   # `family` has the processes of the family, dead ones too. `living` has those of it that live.
   # `stacks` has for each creator the frame of its last call that created something, and `asks` that
   # of its last question to a server. `announced` has the processes that only their creators have
-  # told of. `alarm` makes the error when more than `most` live at once.
+  # told of, with these. `alarm` makes the error when more than `most` live at once. `room` is how
+  # many created processes are kept until the next look for those to drop.
   defstruct [:root, :handle, :monitor, :plumbing, :alarm, most: :infinity, census: nil] ++
               [calls?: true, alarmed?: false, family: %{}, living: %{}, announced: %{}] ++
-              [stacks: %{}, asks: %{}, order: 0, kills: 0]
+              [stacks: %{}, asks: %{}, order: 0, kills: 0, room: @room]
 
   @typedoc """
   The alarm gets the census, and returns the error with which the traced process ends. With `:calls`,
@@ -211,7 +212,7 @@ defmodule Penstock.Test.Tracer do
   defp delivered(tracer), do: Delivery.all(tracer, &event/2)
 
   defp event(tracer, {:trace_ts, child, :spawned, creator, call, at}), do: born(tracer, child, creator, call, at)
-  defp event(tracer, {:trace_ts, _creator, :spawn, child, call, _at}), do: announced(tracer, child, call)
+  defp event(tracer, {:trace_ts, creator, :spawn, child, call, _at}), do: announced(tracer, child, creator, call)
   defp event(tracer, {:trace_ts, pid, :exit, _reason, at}), do: died(tracer, pid, at)
   defp event(tracer, {:trace_ts, pid, :receive, answer, _at}), do: answered(tracer, pid, answer)
   defp event(tracer, {:trace_ts, pid, :call, mfa, stack, _at}), do: called(tracer, pid, mfa, stack)
@@ -220,10 +221,10 @@ defmodule Penstock.Test.Tracer do
   defp event(tracer, _other), do: tracer
 
   # A process and its creator both tell of its creation, in any order.
-  defp announced(%{census: census, announced: announced} = tracer, child, call) do
+  defp announced(%{census: census, announced: announced} = tracer, child, creator, call) do
     if Census.born?(census, child) or own?(Call.of(call)),
       do: tracer,
-      else: %{tracer | announced: Map.put(announced, child, true)}
+      else: %{tracer | announced: Map.put(announced, child, creator)}
   end
 
   # The tracer of a call within this one is no process of the function.
@@ -239,8 +240,7 @@ defmodule Penstock.Test.Tracer do
     if own?(named) do
       tracer
     else
-      census = tracer.census |> Census.born(child, creator, named, at) |> bounded(tracer.family)
-      member(%{tracer | census: census}, child, creator)
+      bounded(member(%{tracer | census: Census.born(tracer.census, child, creator, named, at)}, child, creator))
     end
   end
 
@@ -367,9 +367,8 @@ defmodule Penstock.Test.Tracer do
   defp named(%{census: census} = tracer, pid, name), do: %{tracer | census: Census.named(census, pid, name)}
 
   # Other processes of the node may create many processes meanwhile.
-  defp bounded(%{born: born} = census, family) when map_size(born) > 2 * @max_strangers do
-    Census.forget_dead(census, family)
+  defp bounded(tracer) do
+    {census, room} = Census.trim(tracer.census, tracer.room)
+    %{tracer | census: census, room: room}
   end
-
-  defp bounded(census, _family), do: census
 end
