@@ -33,6 +33,20 @@ defmodule Penstock.Test.LeakTest do
     assert message =~ "which runs MyApp.PlantedBugs.block/0"
   end
 
+  # One process at a time lives, and none of them ever waits.
+  test "a process that creates the next one and ends" do
+    stop = :atomics.new(1, [])
+    on_exit(fn -> :atomics.put(stop, 1, 1) end)
+    message = failure(fn -> refute_leak(fn -> relay(stop) end) end)
+    assert message =~ "1 process, created:"
+    assert message =~ "relay/1"
+  end
+
+  defp relay(stop) do
+    work = Enum.reduce(1..100_000, 0, &(&1 + &2))
+    if work > 0 and :atomics.get(stop, 1) == 0, do: spawn(fn -> relay(stop) end)
+  end
+
   test "a child of a supervisor" do
     supervisor = start_supervised!(Task.Supervisor)
     message = failure(fn -> refute_leak(fn -> Task.Supervisor.start_child(supervisor, &PlantedBugs.block/0) end) end)
