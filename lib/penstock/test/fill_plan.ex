@@ -77,6 +77,7 @@ defmodule Penstock.Test.FillPlan do
   end
 
   defp plan({pool, :pool}, :queue_full, _ms, _opts) do
+    limited!(pool)
     waiting = Pool.info(pool).max_waiting
     if waiting > @most, do: Options.expected!(":max_waiting of the pool", "at most #{@most} to be filled", waiting)
     held(pool, fn -> fill_queue(pool) end)
@@ -93,10 +94,7 @@ defmodule Penstock.Test.FillPlan do
   end
 
   defp plan({pool, :pool}, _full, _ms, _opts) do
-    if Pool.info(pool).limit == :infinity do
-      Options.expected!("gate", "a pool with a limit", pool, "a pool without a limit is never full")
-    end
-
+    limited!(pool)
     held(pool, fn -> fill_pool(pool) end)
   end
 
@@ -146,6 +144,12 @@ defmodule Penstock.Test.FillPlan do
         if :atomics.exchange(undone, 1, -1) >= 0, do: if_running(fn -> unban(ban, key, before) end)
       end
     }
+  end
+
+  defp limited!(pool) do
+    if Pool.info(pool).limit == :infinity do
+      Options.expected!("gate", "a pool with a limit", pool, "a pool without a limit is never full")
+    end
   end
 
   # Makes a fill that holds nothing.
@@ -201,9 +205,20 @@ defmodule Penstock.Test.FillPlan do
   defp take_free(pool, held) do
     case Pool.info(pool).available do
       0 -> held
-      free -> if Pool.try_acquire(pool, free) == :ok, do: take_free(pool, held + free), else: take_free(pool, held)
+      free -> take_free(pool, held, free)
     end
   end
+
+  defp take_free(pool, held, free) do
+    case Pool.try_acquire(pool, free) do
+      :ok -> take_free(pool, held + free)
+      {:error, :full} -> take_free(pool, held)
+      {:error, :closed} -> closed!(pool)
+    end
+  end
+
+  @spec closed!(Penstock.gate()) :: no_return
+  defp closed!(gate), do: Options.expected!("gate", "open, since a closed one refuses with :closed alone", gate)
 
   # A second process waits, because a holder of all permits that asks for more gets `:deadlock`.
   defp fill_queue(pool) do
@@ -218,7 +233,8 @@ defmodule Penstock.Test.FillPlan do
 
   # Returns a function that ends the waits.
   defp park(pool, %{waiting: waiting, max_waiting: max_waiting}) do
-    refs = for _ <- (waiting + 1)..max_waiting//1, do: elem(Pool.acquire_async(pool, timeout: :infinity), 1)
+    # Another caller may take a place meanwhile, and the queue is full as well.
+    refs = for _ <- (waiting + 1)..max_waiting//1, {:ok, ref} <- [Pool.acquire_async(pool, timeout: :infinity)], do: ref
     {:ok, fn -> for ref <- refs, do: Pool.cancel(pool, ref) end}
   end
 
@@ -245,16 +261,27 @@ defmodule Penstock.Test.FillPlan do
   defp take_free_of_key(pool, key, held) do
     case KeyedPool.info(pool, key).available do
       0 -> held
-      free -> take_free_of_key(pool, key, held + taken(KeyedPool.try_acquire(pool, key, free), free))
+      free -> take_free_of_key(pool, key, held, free)
     end
   end
 
-  defp taken(:ok, permits), do: permits
-  defp taken({:error, :key_full}, _permits), do: 0
+  defp take_free_of_key(pool, key, held, free) do
+    case KeyedPool.try_acquire(pool, key, free) do
+      :ok -> take_free_of_key(pool, key, held + free)
+      {:error, :key_full} -> take_free_of_key(pool, key, held)
+      {:error, :closed} -> closed!(pool)
+      {:error, :table_full} -> Options.expected!("gate", "with a place for the key #{inspect(key)}", pool)
+    end
+  end
 
-  defp fill_table(pool, ref, count) when count < @most do
+  defp fill_table(pool, _ref, @most) do
+    Options.expected!(":max_keys of the pool", "at most #{@most} to be filled", KeyedPool.info(pool).max_keys)
+  end
+
+  defp fill_table(pool, ref, count) do
     case KeyedPool.try_acquire(pool, {ref, count}) do
       :ok -> fill_table(pool, ref, count + 1)
+      {:error, :closed} -> closed!(pool)
       {:error, :table_full} -> fn -> for n <- 0..(count - 1)//1, do: KeyedPool.release(pool, {ref, n}) end
     end
   end

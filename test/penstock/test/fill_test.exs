@@ -146,6 +146,9 @@ defmodule Penstock.Test.FillTest do
   test "bad arguments" do
     pool = start_gate!(:pool, limit: 2)
     keyed = start_gate!(:keyed_pool, limit: 2)
+    :ok = Pool.drain(start_gate!(:pool, name: MyApp.ClosedPool, limit: 2), 0)
+    :ok = KeyedPool.drain(start_gate!(:keyed_pool, name: MyApp.ClosedKeys, limit: 2), 0)
+    closed = "expected gate to be open, since a closed one refuses with :closed alone, got: "
     limitless = start_gate!(:pool, limit: :infinity)
     gate = start_gate!(:gate, limits: [pool], shed_at: :high)
     ok = fn -> :ok end
@@ -159,6 +162,11 @@ defmodule Penstock.Test.FillTest do
            "expected :reason to be :full or :queue_full or :timeout or :closed, got: :overloaded"},
           {[pool, [reason: {:rate_limited, 0}], ok], ~r/expected :reason to be a reason of Penstock.Test.fill/},
           {[limitless, [], ok], ~r/expected gate to be a pool with a limit/},
+          {[limitless, [reason: :queue_full], ok], ~r/expected gate to be a pool with a limit/},
+          {[MyApp.ClosedPool, [], ok], closed <> "MyApp.ClosedPool"},
+          {[MyApp.ClosedPool, [reason: :queue_full], ok], closed <> "MyApp.ClosedPool"},
+          {[MyApp.ClosedKeys, [key: 1], ok], closed <> "MyApp.ClosedKeys"},
+          {[MyApp.ClosedKeys, [reason: :table_full], ok], closed <> "MyApp.ClosedKeys"},
           {[keyed, [], ok], ~r/the option :key is missing/},
           {[pool, [why: :full], ok], ~r/unknown option :why/}
         ] do
