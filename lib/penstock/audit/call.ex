@@ -9,10 +9,12 @@ defmodule Penstock.Audit.Call do
   #   * `:spawned` runs in a process of its own
   #   * `:gate` runs behind a gate or a pool
   #   * `:branch` runs in one of several cases
+  #   * `:absent` runs if a condition does not hold
   #   * `:guard` runs on a condition that looks at a limit (`:limit`), at one thing that may exist
   #     already (`:unset`), at one thing per key (`:exists`), or compares with a list (`:member`)
   #
   # `target` is the name of the supervisor that the call starts a child under, if the code has it.
+  # `child` is the module of that child, if the code has it.
   # `use` tells what becomes of the result: `:discarded`, `:returned`, `{:bound, names}` or `:used`.
 
   defstruct mfa: nil,
@@ -25,7 +27,8 @@ defmodule Penstock.Audit.Call do
             clause: 0,
             use: :used,
             kind: :call,
-            target: nil
+            target: nil,
+            child: nil
 
   @type t :: %__MODULE__{
           mfa: {module | nil, atom, arity},
@@ -38,6 +41,7 @@ defmodule Penstock.Audit.Call do
           clause: non_neg_integer,
           use: :discarded | :returned | {:bound, [atom]} | :used,
           kind: :call | :capture | :macro,
-          target: atom | nil
+          target: atom | nil,
+          child: module | nil
         }
 end

@@ -32,6 +32,16 @@ defmodule Penstock.Audit.Condition do
     guards |> Enum.map(&kind(&1, scope, %{}, limits)) |> Enum.reduce(unset, &stronger/2)
   end
 
+  @doc "Returns the bound of a start whose result says, in one of the `clauses`, that it ran already."
+  def started(clauses) do
+    {_clauses, found?} =
+      Macro.prewalk(for({:->, _, [patterns, _body]} <- clauses, do: patterns), false, fn node, found? ->
+        {node, found? or node == :already_started}
+      end)
+
+    if found?, do: :exists
+  end
+
   @doc "Returns the stronger of two bounds."
   def stronger(a, b), do: if(@strength[a] >= @strength[b], do: a, else: b)
 

@@ -125,7 +125,8 @@ defmodule Penstock.Audit.Entries do
     name = inspect(module.name)
 
     Module.is?(module, [Mix.Task, ExUnit.Case, ExUnit.CaseTemplate, Ecto.Migration, Igniter.Mix.Task]) or
-      String.starts_with?(name, "Mix.Tasks.") or Regex.match?(~r{(^|/)(test|priv/repo|bench|benchmarks)/}, module.file)
+      String.starts_with?(name, "Mix.Tasks.") or
+      Regex.match?(~r{(^|/)(test|priv/repo|bench|benchmarks?|[^/]*load_?test)/}, module.file)
   end
 
   defp server({label, levels}), do: {@outsider, label, levels}
@@ -142,10 +143,19 @@ defmodule Penstock.Audit.Entries do
   end
 
   defp event(_module, 3, _clause), do: {@outsider, "a client's event", [:outside, :outside, :own]}
-  defp event(_module, 2, _clause), do: {@outsider, "an event", [:message, :own]}
+
+  # Many modules have a function of this name for events that their own server passes on.
+  defp event(module, 2, _clause),
+    do: if(Module.is?(module, [:gen_event, GenEvent]), do: {@outsider, "an event", [:message, :own]})
 
   # A clause for one state runs once, if it goes to another state.
-  defp statem_strength(clause), do: if(clause.params |> Enum.at(2) |> state?(), do: @partly, else: @outsider)
+  # So does one for an event of its own, as a timer.
+  defp statem_strength(%{params: [type, _content, state | _rest]}),
+    do: if(state?(state) or own_type?(type), do: @partly, else: @outsider)
+
+  defp own_type?({type, _name}), do: type == :timeout
+  defp own_type?({:{}, _meta, [type | _]}), do: type == :timeout
+  defp own_type?(type), do: type in [:internal, :enter, :state_timeout, :timeout]
 
   defp state?({:{}, _meta, [first | _]}), do: is_atom(first)
   defp state?({first, _second}), do: is_atom(first)
@@ -213,6 +223,8 @@ defmodule Penstock.Audit.Entries do
     cond do
       function.name in [:render, :init, :view, :template, :child_spec, :handle_errors] -> false
       function.name == :call -> conn? or plug?
+      # The other functions of a plug are its own helpers.
+      function?(module, :call, 2) and Module.is?(module, [Plug]) -> false
       true -> plug? and conn?
     end
   end

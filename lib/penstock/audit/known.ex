@@ -90,6 +90,9 @@ defmodule Penstock.Audit.Known do
   @doc "Returns whether the call starts a server that no supervisor is asked for."
   def server_start?({module, name, _arity}), do: module in @genserver_like and name in @starters
 
+  @doc "Returns whether the module's functions start, call and stop servers."
+  def server?(module), do: module in @genserver_like
+
   @doc "Returns the position of the collection whose elements the call passes to its functions, or nil."
   def loop({module, name, arity} = mfa) do
     cond do
@@ -228,9 +231,11 @@ defmodule Penstock.Audit.Known do
       {:cowboy_req, :binding},
       {:cowboy_req, :header},
       {:cowboy_req, :qs}
-    ] or
-      module in [HTTPoison, Req, Finch, Tesla, :httpc, :hackney]
+    ]
   end
+
+  @doc "Returns whether the call reads the answer of a server that the application asked."
+  def reads_answer?({module, _name, _arity}), do: module in [HTTPoison, Req, Finch, Tesla, :httpc, :hackney]
 
   @doc "Returns whether the call reads a file or a device that its first argument names, piece by piece."
   def reads_file?({module, name, _arity}),

@@ -3,7 +3,7 @@ defmodule Penstock.Audit.Reach do
   # Finds how often a call runs, from the graph of calls of all modules, the functions that events reach,
   # the loops that they run in, and the level of each parameter.
 
-  alias Penstock.Audit.{Components, Entries, Function, Known, Origin, Reach, Spec}
+  alias Penstock.Audit.{Components, Entries, Function, Known, Origin, Reach, Source, Spec}
 
   defstruct modules: %{},
             functions: %{},
@@ -26,21 +26,56 @@ defmodule Penstock.Audit.Reach do
   # A supervisor calls these at a start.
   @never [:init, :child_spec]
 
+  # Through more modules than this a wait tells little of the tasks that it is for.
+  @wait_rounds 3
+
   @doc "Returns the modules, where a function that calls one which waits does so itself."
   def prepare(modules) do
-    for module <- modules do
-      %{module | functions: Map.new(module.functions, fn {key, function} -> {key, waiting(function, module)} end)}
+    modules =
+      for module <- modules do
+        %{module | functions: Map.new(module.functions, fn {key, function} -> {key, waiting(function, module)} end)}
+      end
+
+    Enum.reduce(1..@wait_rounds, modules, fn _round, modules -> wait_elsewhere(modules) end)
+  end
+
+  # A function of another module that waits, and creates nothing itself, waits for its callers' tasks.
+  defp wait_elsewhere(modules) do
+    functions = functions(modules)
+    defaults = defaults(functions)
+
+    waiters =
+      for {mfa, {_module, function}} <- functions,
+          function.awaits?,
+          not Enum.any?(function.calls, &(Known.spawner(&1.mfa) != nil)),
+          into: MapSet.new(),
+          do: mfa
+
+    waiter? = fn call, module ->
+      mfa = project(call.mfa, module, functions, defaults)
+      mfa != nil and elem(mfa, 0) != module.name and MapSet.member?(waiters, mfa)
     end
+
+    for module <- modules do
+      functions =
+        Map.new(module.functions, fn {key, function} ->
+          {key, function.calls |> Enum.filter(&waiter?.(&1, module)) |> Enum.reduce(function, &wait/2)}
+        end)
+
+      %{module | functions: functions}
+    end
+  end
+
+  defp functions(modules) do
+    for module <- modules,
+        {_key, function} <- module.functions,
+        into: %{},
+        do: {Function.mfa(function), {module, function}}
   end
 
   @doc "Builds the reach of prepared `modules`."
   def build(modules) do
-    functions =
-      for module <- modules,
-          {_key, function} <- module.functions,
-          into: %{},
-          do: {Function.mfa(function), {module, function}}
-
+    functions = functions(modules)
     reach = %Reach{modules: Map.new(modules, &{&1.name, &1}), functions: functions}
     defaults = defaults(functions)
     edges = Map.new(functions, fn {mfa, {module, function}} -> {mfa, edges(module, function, functions, defaults)} end)
@@ -73,11 +108,14 @@ defmodule Penstock.Audit.Reach do
           waits?(module.functions[{f, a}]),
           do: call
 
-    Enum.reduce(waits, function, fn call, function ->
-      {inside, rest} = Enum.split_while(call.frames, fn {_id, kind, _data} -> kind != :spawned end)
-      ids = for {id, _kind, _data} <- inside ++ Enum.take(rest, 1), do: id
-      %{function | awaits: MapSet.union(function.awaits, MapSet.new(ids)), awaits?: function.awaits? or rest == []}
-    end)
+    Enum.reduce(waits, function, &wait/2)
+  end
+
+  # The places around a call that waits do so too.
+  defp wait(call, function) do
+    {inside, rest} = Enum.split_while(call.frames, fn {_id, kind, _data} -> kind != :spawned end)
+    ids = for {id, _kind, _data} <- inside ++ Enum.take(rest, 1), do: id
+    %{function | awaits: MapSet.union(function.awaits, MapSet.new(ids)), awaits?: function.awaits? or rest == []}
   end
 
   defp waits?(nil), do: false
@@ -153,7 +191,7 @@ defmodule Penstock.Audit.Reach do
 
         Enum.reduce(Map.fetch!(reach.edges, from), {params, changed}, fn {to, call}, {params, changed} ->
           before = Map.fetch!(params, to)
-          raised = raise_levels(before, call.origins, own)
+          raised = raise_levels(before, call, own)
           if raised == before, do: {params, changed}, else: {Map.put(params, to, raised), MapSet.put(changed, to)}
         end)
       end)
@@ -161,8 +199,12 @@ defmodule Penstock.Audit.Reach do
     round(MapSet.to_list(changed), params, reach)
   end
 
-  defp raise_levels(levels, origins, own) do
-    origins
+  # A limit in front of a call bounds how many elements its arguments have, and a list their values.
+  defp raise_levels(levels, call, own) do
+    limited? = Enum.any?(call.frames, &match?({_id, :guard, :limit}, &1))
+    listed? = Enum.any?(call.frames, &match?({_id, :guard, :member}, &1))
+
+    call.origins
     |> Enum.with_index()
     |> Enum.reduce(levels, fn {origin, index}, levels ->
       case levels do
@@ -170,7 +212,8 @@ defmodule Penstock.Audit.Reach do
           Map.put(
             levels,
             index,
-            {max(count, Origin.count_level(origin, own)), max(value, Origin.value_level(origin, own))}
+            {if(limited?, do: count, else: max(count, Origin.count_level(origin, own))),
+             if(listed?, do: value, else: max(value, Origin.value_level(origin, own)))}
           )
 
         _fewer ->
@@ -270,10 +313,32 @@ defmodule Penstock.Audit.Reach do
 
   defp strength({strength, _label, _levels}, function, module, call) do
     strength = if Entries.once?(function) or limited?(module), do: min(strength, @partly), else: strength
-    weaken(strength, call)
+    strength |> min(sent(module, function, call.clause)) |> weaken(call)
   end
 
+  # A server's own functions send it its calls and casts: conditions in front of all of these count.
+  defp sent(module, %{name: name} = function, index) when name in [:handle_call, :handle_cast] do
+    tag = function.clauses |> Enum.at(index) |> Map.fetch!(:params) |> List.first() |> Source.tag()
+
+    senders =
+      for {_key, %{calls: calls}} <- module.functions,
+          %{mfa: {GenServer, sender, _arity}, args: [_server, message | _rest]} = call <- calls,
+          "handle_#{sender}" == Atom.to_string(name),
+          tag != nil and Source.tag(message) == tag,
+          do: weaken(@outsider, %{call | frames: absent(call.frames)})
+
+    Enum.max(senders, fn -> @outsider end)
+  end
+
+  defp sent(_module, _function, _index), do: @outsider
+
   defp label(strength, {_strength, label, _levels}, function), do: {strength, {label, Function.mfa(function)}}
+
+  # A message about a thing that exists may come many times; one that makes it exist may not.
+  defp absent([{_absent, :absent, _none}, guard | frames]), do: [guard | absent(frames)]
+  defp absent([{_id, :guard, :exists}, {_branch, :branch, _none} | frames]), do: absent(frames)
+  defp absent([frame | frames]), do: [frame | absent(frames)]
+  defp absent([]), do: []
 
   # A plug that limits the rate stands in front of all actions.
   defp limited?(module) do

@@ -2,7 +2,7 @@ defmodule Penstock.Audit.Source do
   @moduledoc false
   # Reads a file of Elixir code, and walks through the modules in it.
 
-  alias Penstock.Audit.{Condition, Function, Generated, Module, Origin, Scope, Walk}
+  alias Penstock.Audit.{Callback, Condition, Function, Generated, Module, Origin, Scope, Walk}
 
   defstruct path: nil, lines: {}, quoted: nil, comments: [], modules: []
 
@@ -11,6 +11,7 @@ defmodule Penstock.Audit.Source do
   @rounds 5
   @routes [:get, :post, :put, :patch, :delete, :options, :head, :match, :forward]
   @schedulers [:send_after, :send_interval, :send, :start_timer]
+  @delays [:send_after, :send_interval, :start_timer]
   # A local function with one of these in its body looks at a limit.
   @counts [:map_size, :length, :count_children, :process_count, :tuple_size]
 
@@ -141,7 +142,7 @@ defmodule Penstock.Audit.Source do
 
     # Imports anywhere in the body count for the whole of it, which a program that compiles keeps.
     scope = %{scope | functions: names}
-    walks = settle(functions, scope, limits)
+    walks = settle(functions, scope, {limits, module.schedules})
     functions = Map.new(functions, fn {key, clauses} -> {key, function(clauses, walks[key], module)} end)
     functions = Enum.reduce(module.plugs, functions, &route(&1, &2, scope, limits, name))
     {functions, generated} = Generated.add(functions, name, trace)
@@ -288,17 +289,17 @@ defmodule Penstock.Audit.Source do
 
   # Walks through all functions, and again through those that call one whose result is now known to
   # come from elsewhere. Results only rise; after some rounds what is left of them does not matter.
-  defp settle(functions, scope, limits) do
+  defp settle(functions, scope, bounds) do
     returns = for {key, clauses} <- functions, key <- arities(key, clauses), into: %{}, do: {key, Origin.fixed()}
-    settle(Map.keys(functions), functions, %{}, returns, {scope, limits}, @rounds)
+    settle(Map.keys(functions), functions, %{}, returns, {scope, bounds}, @rounds)
   end
 
   defp settle([], _functions, walks, _returns, _settings, _rounds), do: walks
   defp settle(_keys, _functions, walks, _returns, _settings, 0), do: walks
 
-  defp settle(keys, functions, walks, returns, {scope, limits} = settings, rounds) do
+  defp settle(keys, functions, walks, returns, {scope, bounds} = settings, rounds) do
     walks =
-      Enum.reduce(keys, walks, fn key, walks -> Map.put(walks, key, walks(functions[key], scope, limits, returns)) end)
+      Enum.reduce(keys, walks, fn key, walks -> Map.put(walks, key, walks(functions[key], scope, bounds, returns)) end)
 
     results =
       for key <- keys, result = result(walks[key]), key <- arities(key, functions[key]), into: %{}, do: {key, result}
@@ -322,7 +323,7 @@ defmodule Penstock.Audit.Source do
     end)
   end
 
-  defp walks(clauses, scope, limits, returns) do
+  defp walks(clauses, scope, {limits, schedules}, returns) do
     {states, _kinds} =
       clauses
       |> Enum.with_index()
@@ -338,7 +339,8 @@ defmodule Penstock.Audit.Source do
         tag = tag(List.first(clause.params))
         kind = Condition.stronger(Condition.clause(clause.params, clause.guards, clause_scope, limits), kinds[tag])
         frames = if kind, do: [{{:clause, index}, :guard, kind}], else: []
-        settings = %{scope: clause_scope, limits: limits, returns: returns, frames: recursion(clause, index) ++ frames}
+        frames = recursion(clause, index) ++ Callback.frames(clause, index, tag, schedules) ++ frames
+        settings = %{scope: clause_scope, limits: limits, returns: returns, frames: frames}
         {Walk.clause(clause.params, clause.guards, clause.body, index, settings), Map.put(kinds, tag, kind)}
       end)
 
@@ -476,10 +478,10 @@ defmodule Penstock.Audit.Source do
     {_body, tags} =
       Macro.prewalk(body, MapSet.new(), fn
         {{:., _, [_module, name]}, _, args} = node, tags when name in @schedulers and is_list(args) ->
-          {node, tags(args, tags)}
+          {node, tags(args, name in @delays, tags)}
 
         {:send, _, args} = node, tags when is_list(args) ->
-          {node, tags(args, tags)}
+          {node, tags(args, false, tags)}
 
         {:defmodule, _, _}, tags ->
           {nil, tags}
@@ -491,8 +493,15 @@ defmodule Penstock.Audit.Source do
     tags
   end
 
-  defp tags(args, tags) do
-    self? = Enum.any?(args, &match?({:self, _, _}, &1)) or length(args) < 3
+  # A delayed message to a variable is for the process itself, as in `schedule(self(), :poll)`.
+  defp tags(args, delayed?, tags) do
+    self? =
+      length(args) < 3 or
+        Enum.any?(args, fn
+          {name, _meta, context} when is_atom(name) and is_atom(context) -> delayed? or name == :__MODULE__
+          other -> match?({:self, _, _}, other)
+        end)
+
     if self?, do: Enum.reduce(args, tags, &put_tag(tag(&1), &2)), else: tags
   end
 

@@ -92,6 +92,20 @@ defmodule Penstock.Audit.Spec do
   defp limit(:infinity), do: :none
   defp limit(expression), do: {:some, expression}
 
+  @doc "Returns the module that the spec of a child names, or nil."
+  def child({:%{}, _meta, pairs}, scope) do
+    with {:start, {:{}, _, [module | _rest]}} <- List.keyfind(pairs, :start, 0),
+         do: Scope.module(scope, module),
+         else: (_none -> nil)
+  end
+
+  def child({{:., _, [_module, :child_spec]}, _meta, [child, _overrides]}, scope), do: child(child, scope)
+  def child({{:., _, [module, :child_spec]}, _meta, [_arg]}, scope), do: Scope.module(scope, module)
+  def child({{:__aliases__, _, _} = module, _arg}, scope), do: Scope.module(scope, module)
+  def child({{:__MODULE__, _, _} = module, _arg}, scope), do: Scope.module(scope, module)
+  def child({:__aliases__, _, _} = module, scope), do: Scope.module(scope, module)
+  def child(_expression, _scope), do: nil
+
   @doc "Returns the name of a supervisor in an expression, or nil."
   def name(nil, _scope), do: nil
 

@@ -10,7 +10,7 @@ defmodule Penstock.Audit.Walk do
   #   * `frames` - what encloses the place, as `Penstock.Audit.Call` says
   #   * `calls`, `awaits`, `reads`, `specs` - what was found
 
-  alias Penstock.Audit.{Call, Condition, Known, Origin, Scope, Spec}
+  alias Penstock.Audit.{Call, Condition, Known, Origin, Query, Scope, Spec}
 
   @own_keys [:assigns, :private, :adapter, :endpoint, :state]
   @operators [:+, :-, :*, :/, :<>, :++, :--, :==, :!=, :===, :!==, :<, :>, :<=, :>=, :!, :not, :in]
@@ -55,6 +55,11 @@ defmodule Penstock.Audit.Walk do
   end
 
   # --- patterns
+
+  # A variable for a literal, as in `"name" = key`, has that value.
+  defp bind({:=, _meta, [literal, {name, _, context} = variable]}, _origin, state)
+       when (is_binary(literal) or is_atom(literal) or is_number(literal)) and is_atom(name) and is_atom(context),
+       do: bind(variable, Origin.fixed(), state)
 
   defp bind({:=, _meta, [left, right]}, origin, state), do: bind(right, origin, bind(left, origin, state))
   defp bind({:when, _meta, args}, origin, state), do: Enum.reduce(Enum.drop(args, -1), state, &bind(&1, origin, &2))
@@ -123,7 +128,7 @@ defmodule Penstock.Audit.Walk do
   defp eval({:=, _meta, [pattern, expression]}, _use, state) do
     {origin, state} = eval(expression, {:bound, names(pattern)}, state)
     mark = Condition.kind(expression, state.scope, state.marks, state.limits)
-    target = target_name(expression, state)
+    target = target_name(expression, state) || child(expression, state)
     state = bind(pattern, origin, state)
 
     case pattern do
@@ -150,13 +155,16 @@ defmodule Penstock.Audit.Walk do
   defp eval({:&, _meta, _body} = capture, _use, state), do: {Origin.fixed(), capture(capture, [], :used, state)}
 
   defp eval({:case, _meta, [subject, [{:do, clauses} | _]]}, use, state) when is_list(clauses) do
-    {origin, state} = eval(subject, :used, state)
+    {origin, asked} = eval(subject, :used, guarded(Condition.started(clauses), state))
+    state = %{asked | frames: state.frames}
     clauses(clauses, [origin], use, branched(subject_kind(subject, clauses, state), state), state)
   end
 
   defp eval({name, _meta, [condition, [{:do, _} | _] = blocks]}, use, state) when name in [:if, :unless] do
     {_origin, state} = eval(condition, :used, state)
-    branches(Keyword.values(blocks), use, branched(condition_kind(condition, state), state), state)
+    inner = branched(condition_kind(condition, state), state)
+    inner = if name == :unless or negated?(condition), do: push(:absent, nil, inner), else: inner
+    branches(Keyword.values(blocks), use, inner, state)
   end
 
   defp eval({:cond, _meta, [[{:do, clauses} | _]]}, use, state) when is_list(clauses) do
@@ -164,7 +172,7 @@ defmodule Penstock.Audit.Walk do
       Enum.map_reduce(clauses, state, fn
         {:->, _, [[condition], body]}, inner ->
           {_origin, inner} = eval(condition, :used, inner)
-          inner = branched(kind(condition, inner), inner)
+          inner = branched(condition_kind(condition, inner), inner)
           env = inner.env
           {origin, inner} = eval(body, use, inner)
           {origin, %{inner | env: env}}
@@ -352,6 +360,8 @@ defmodule Penstock.Audit.Walk do
     {Origin.at_least_own(Origin.join_all(origins)), state}
   end
 
+  defp eval({:__MODULE__, _meta, context}, _use, state) when is_atom(context), do: {Origin.fixed(), state}
+
   defp eval({name, _meta, context}, _use, state) when is_atom(name) and is_atom(context) do
     {Map.get(state.env, name, Origin.own()), read(name, state)}
   end
@@ -373,7 +383,7 @@ defmodule Penstock.Audit.Walk do
       end
     else
       mfa = Scope.local(state.scope, name, length(args), meta)
-      call(mfa, args, node, meta, use, state)
+      if Query.macro?(mfa, args, state.scope), do: query(args, state), else: call(mfa, args, node, meta, use, state)
     end
   end
 
@@ -391,7 +401,13 @@ defmodule Penstock.Audit.Walk do
   defp remote(node, subject, name, args, meta, use, state) do
     mfa = Scope.remote(state.scope, subject, name, length(args), meta)
     state = if Scope.module(state.scope, subject) == nil, do: subject |> eval(:used, state) |> elem(1), else: state
-    call(mfa, args, node, meta, use, state)
+    if Query.macro?(mfa, args, state.scope), do: query(args, state), else: call(mfa, args, node, meta, use, state)
+  end
+
+  # The rest of a query is for the database.
+  defp query(args, state) do
+    {_origins, state} = args |> Query.run() |> eval_list(state)
+    {Origin.own(), state}
   end
 
   defp applied(node, module, name, args, meta, use, state) do
@@ -418,7 +434,8 @@ defmodule Penstock.Audit.Walk do
       frames: state.frames,
       clause: state.clause,
       use: use,
-      target: if(Known.spawner(mfa), do: args |> List.first() |> target_name(state))
+      target: if(Known.spawner(mfa), do: args |> List.first() |> target_name(state)),
+      child: if(Known.spawner(mfa) == :child, do: args |> List.last() |> child_module(state))
     }
 
     state = state |> record(record) |> specs(mfa, args, meta)
@@ -587,6 +604,10 @@ defmodule Penstock.Audit.Walk do
       Known.reads_outside?(mfa) ->
         Origin.outside()
 
+      # The application chose whom it asked.
+      Known.reads_answer?(mfa) ->
+        Origin.argument()
+
       # Who chooses the file decides how many lines it has.
       Known.reads_file?(mfa) ->
         Origin.part(first)
@@ -681,6 +702,8 @@ defmodule Penstock.Audit.Walk do
   defp filter_kind(kind) when kind in [:limit, :member], do: kind
   defp filter_kind(_kind), do: nil
 
+  defp negated?(condition), do: unwrap(condition) != condition
+
   defp unwrap({operator, _meta, [expression]}) when operator in [:!, :not], do: unwrap(expression)
   defp unwrap(expression), do: expression
 
@@ -699,9 +722,28 @@ defmodule Penstock.Audit.Walk do
 
   # The name of the supervisor that an expression or a variable stands for, or nil.
   defp target_name({name, _meta, context} = variable, state) when is_atom(name) and is_atom(context),
-    do: state.targets[name] || Spec.name(variable, state.scope)
+    do: atom(state.targets[name]) || Spec.name(variable, state.scope)
 
   defp target_name(expression, state), do: Spec.name(expression, state.scope)
+
+  defp atom(target), do: if(is_atom(target), do: target)
+
+  # The module of a child that an expression or a variable specifies, or nil.
+  defp child_module({name, _, context}, state) when is_atom(name) and is_atom(context) and name != :__MODULE__ do
+    case state.targets[name] do
+      {:child, module} -> module
+      _other -> nil
+    end
+  end
+
+  defp child_module(expression, state), do: Spec.child(expression, state.scope)
+
+  defp child(expression, state) do
+    case Spec.child(expression, state.scope) do
+      nil -> nil
+      module -> {:child, module}
+    end
+  end
 
   # The places around a wait, up to and with the process that it happens in.
   defp await(state, task? \\ true) do

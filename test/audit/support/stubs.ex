@@ -192,3 +192,10 @@ defmodule Shop.Repo do
   def insert!(row), do: row
   def update!(row), do: row
 end
+
+defmodule Ecto.Query do
+  @moduledoc false
+  defmacro from(_source, _clauses), do: nil
+  defmacro where(query, _names, _condition), do: query
+  defmacro select(query, _names, _value), do: query
+end

@@ -2,7 +2,7 @@ defmodule Penstock.Audit.Rules.Code do
   @moduledoc false
   # Functions that the rules for code share.
 
-  alias Penstock.Audit.{Entries, Finding, Function, Known, Module, Reach}
+  alias Penstock.Audit.{Entries, Finding, Function, Known, Module, Named, Reach}
 
   @doc "Returns the finding of a rule at a call."
   def finding(rule, module, function, call, severity, message, rewrite \\ nil) do
@@ -25,7 +25,7 @@ defmodule Penstock.Audit.Rules.Code do
 
   @doc """
   Returns `{function, call, judgement}` of the calls that create processes without a bound. Of several
-  calls in one function that the same loop or event elsewhere reaches, the first stands for all.
+  calls in one function that the same loop or event elsewhere reaches, the first of the worst stands for all.
   """
   def unbounded_spawns(module) do
     found =
@@ -43,7 +43,9 @@ defmodule Penstock.Audit.Rules.Code do
   end
 
   defp first(group) do
-    [{function, call, judgement} | rest] = Enum.sort_by(group, fn {_function, call, _judgement} -> call.line end)
+    [{function, call, judgement} | rest] =
+      Enum.sort_by(group, fn {_function, call, judgement} -> {judgement.severity != :high, call.line} end)
+
     more = rest |> Enum.map(fn {_function, call, _judgement} -> call.line end) |> Enum.uniq()
     {function, call, Map.update!(judgement, :because, &(also(more) <> &1))}
   end
@@ -56,11 +58,27 @@ defmodule Penstock.Audit.Rules.Code do
     judgement = Reach.judge(module, function, call, Known.awaitable?(kind))
 
     cond do
-      judgement == nil -> nil
-      kind in [:spawn, :task, :async] -> judgement
-      true -> supervised(judgement, Reach.supervisors(module.reach, call), call)
+      judgement == nil ->
+        nil
+
+      kind in [:spawn, :task, :async] ->
+        judgement
+
+      call.child != nil ->
+        named(judgement, module, function, call) |> supervised(module, call)
+
+      true ->
+        supervised(judgement, module, call)
     end
   end
+
+  defp named(judgement, %{reach: reach}, function, call),
+    do: reach |> Named.child(call.child) |> Named.weaken(judgement, reach, function, call)
+
+  defp supervised(nil, %Module{}, _call), do: nil
+
+  defp supervised(judgement, %Module{} = module, call),
+    do: supervised(judgement, Reach.supervisors(module.reach, call), call)
 
   # A supervisor that the code does not name may have a limit.
   defp supervised(judgement, [], %{target: nil}), do: %{judgement | severity: :medium}

@@ -83,7 +83,8 @@ defmodule Penstock.Audit.Rules.PilingTimer do
         []
 
       true ->
-        [Code.finding(__MODULE__, module, function, call, severity(module, call), message(module, call, judgement))]
+        severity = if toggled?(module, judgement.entry, function, call), do: :medium, else: severity(module, call)
+        [Code.finding(__MODULE__, module, function, call, severity, message(module, call, judgement))]
     end
   end
 
@@ -99,6 +100,14 @@ defmodule Penstock.Audit.Rules.PilingTimer do
         else: ", and nothing cancels the one before"
 
     "sets a timer by #{Code.called(call.mfa)} #{judgement.because}#{more}"
+  end
+
+  # A clause for one value of the state, as `%{paused: true}`, mostly sets another one.
+  defp toggled?(module, {_module, name, arity}, function, timer) do
+    entry = module.functions[{name, arity}]
+    setter = {module.name, function.name, function.arity}
+    clauses = for call <- entry.calls, call == timer or call.mfa == setter, do: Enum.at(entry.clauses, call.clause)
+    clauses != [] and Enum.all?(clauses, &while?(%{&1 | guards: []}))
   end
 
   defp again?(module, call) do

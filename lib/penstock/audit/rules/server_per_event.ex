@@ -4,7 +4,7 @@ defmodule Penstock.Audit.Rules.ServerPerEvent do
 
   @behaviour Penstock.Audit.Rule
 
-  alias Penstock.Audit.{Function, Known, Reach}
+  alias Penstock.Audit.{Function, Known, Named, Reach}
   alias Penstock.Audit.Rules.Code
 
   @starters [:start, :start_link, :start_monitor]
@@ -27,7 +27,10 @@ defmodule Penstock.Audit.Rules.ServerPerEvent do
     for {function, call} <- Code.calls(module),
         not starting?(module, function),
         starts?(module, function, call),
+        not stopped?(function, call),
         judgement = Reach.judge(module, function, call, false),
+        judgement =
+          judgement && module |> named(function, call) |> Named.weaken(judgement, module.reach, function, call),
         judgement != nil do
       message = "starts a server by #{Code.called(call.mfa)} #{judgement.because}, outside of any supervisor"
       Code.finding(__MODULE__, module, function, call, judgement.severity, message)
@@ -40,6 +43,18 @@ defmodule Penstock.Audit.Rules.ServerPerEvent do
     do: Reach.starter?(module.reach, Function.mfa(function))
 
   defp starting?(_module, _function), do: false
+
+  # A function that stops the server which it started has one at a time.
+  defp stopped?(function, call) do
+    not Enum.any?(call.frames, &match?({_id, :spawned, _data}, &1)) and
+      Enum.any?(function.calls, fn %{mfa: {module, name, _arity}} -> name == :stop and Known.server?(module) end)
+  end
+
+  defp named(module, function, call) do
+    if Known.server_start?(call.mfa),
+      do: Named.call(call),
+      else: Named.starts(module.reach, for({to, ^call} <- module.reach.edges[Function.mfa(function)], do: to))
+  end
 
   # Directly, or by the start function of a module that starts a server.
   defp starts?(module, function, call) do

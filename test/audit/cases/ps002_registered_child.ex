@@ -1,0 +1,19 @@
+# expects: PS002 high line 7
+defmodule Bridge.Panel do
+  use Phoenix.LiveView
+
+  def handle_event("restart", params, socket) do
+    child = {Bridge.Worker, params}
+    {:ok, _pid} = DynamicSupervisor.start_child(Bridge.Workers, child)
+    {:noreply, socket}
+  end
+end
+
+defmodule Bridge.Worker do
+  use GenServer
+
+  def start_link(opts), do: GenServer.start_link(__MODULE__, opts)
+
+  @impl true
+  def init(opts), do: {:ok, opts}
+end

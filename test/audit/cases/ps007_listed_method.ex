@@ -1,0 +1,22 @@
+# expects: PS007 high line 18
+defmodule Search.Proxy do
+  @behaviour Plug
+  import Plug.Conn
+
+  @accepted ["GET", "POST"]
+
+  @impl true
+  def init(opts), do: opts
+
+  @impl true
+  def call(conn, _opts) do
+    [method] = get_req_header(conn, "x-method")
+    pass_on(conn, method)
+  end
+
+  def pass_on(conn, method) do
+    send_resp(conn, 200, inspect({String.to_atom(method), accepted()}))
+  end
+
+  defp accepted, do: @accepted
+end

@@ -1,0 +1,18 @@
+# expects: nothing
+defmodule Pool.Handler do
+  @behaviour :gen_statem
+
+  def start_link(opts), do: :gen_statem.start_link(__MODULE__, opts, [])
+
+  @impl true
+  def callback_mode, do: :handle_event_function
+
+  @impl true
+  def init(opts), do: {:ok, :up, opts, {:next_event, :internal, :connect}}
+
+  @impl true
+  def handle_event(:internal, :connect, _state, _data) do
+    File.write!("/var/log/pool", "up")
+    :keep_state_and_data
+  end
+end
