@@ -6,33 +6,44 @@ defmodule Penstock.Test.Gates do
   # caller names are that caller's alone, and must be exactly as before.
   @moduledoc false
 
+  require Penstock.Test.Ownership.Seam, as: Seam
+
   alias Penstock.Admission.Resolver
-  alias Penstock.Options
+  alias Penstock.{Gate, KeyedPool, Options, Pool}
   alias Penstock.Test.{Holdings, Places}
 
   @typedoc "The permits in use, and the waiters, of each pool and keyed pool."
   @type t :: %{atom => %{kind: :pool | :keyed_pool, in_use: non_neg_integer, waiting: non_neg_integer, status: atom}}
 
-  # Checks the option `:gates`.
+  # Checks the option `:gates`. Returns the names of the gates to compare: those of the test in place
+  # of the application's, and the limits of a gate of several.
   @spec named!(term) :: [atom] | nil
   def named!(nil), do: nil
 
   def named!(names) when is_list(names) and length(names) >= 0 do
-    for name <- names do
+    Enum.flat_map(names, fn name ->
       unless is_atom(name), do: Options.expected!(":gates", "a list of names of gates", names)
-      _kind = Resolver.kind!(name)
-      name
-    end
+      if Resolver.kind!(Seam.gate(name)) == :gate, do: Gate.info(name).limits, else: [name]
+    end)
+    |> Enum.map(&Seam.gate/1)
   end
 
   def named!(other), do: Options.expected!(":gates", "a list of names of gates", other)
 
   @spec now([atom] | nil) :: t
   def now(names) do
-    for %{name: name, kind: kind} = info when kind in [:pool, :keyed_pool] <- Penstock.list(),
+    for {name, kind} <- Holdings.pools(),
         names == nil or name in names,
+        info = info(name, kind),
         into: %{},
-        do: {name, Map.take(info, [:kind, :in_use, :waiting, :status])}
+        do: {name, info |> Map.take([:in_use, :waiting, :status]) |> Map.put(:kind, kind)}
+  end
+
+  defp info(name, kind) do
+    if kind == :pool, do: Pool.info(name), else: KeyedPool.info(name)
+  rescue
+    # The gate has closed.
+    ArgumentError -> nil
   end
 
   # Returns the texts about the gates that are not as they were. `of_storm?` tells the processes of
@@ -47,7 +58,7 @@ defmodule Penstock.Test.Gates do
   end
 
   defp difference(_name, _was, nil, nil, _of_storm?), do: nil
-  defp difference(name, _was, nil, _named, _of_storm?), do: "#{inspect(name)} is not running any more"
+  defp difference(name, _was, nil, _named, _of_storm?), do: "#{show_name(name)} is not running any more"
 
   defp difference(name, was, now, nil, of_storm?) do
     holdings = Holdings.of(name, was.kind)
@@ -65,8 +76,10 @@ defmodule Penstock.Test.Gates do
           now[field] != was[field],
           do: "#{show(now[field])} #{word} (#{show(was[field])} before)"
 
-    "#{inspect(name)} has #{if facts == [], do: "permits of the storm", else: Enum.join(facts, ", ")}"
+    "#{show_name(name)} has #{if facts == [], do: "permits of the storm", else: Enum.join(facts, ", ")}"
   end
+
+  defp show_name(name), do: inspect(Seam.public(name))
 
   defp show(value) when is_integer(value), do: Places.digits(value)
   defp show(value), do: inspect(value)

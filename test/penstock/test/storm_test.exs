@@ -84,6 +84,13 @@ defmodule Penstock.Test.StormTest do
     assert message =~ "#{inspect(pool)} has 0 permits in use (1 before)"
   end
 
+  test "a gate of several limits stands for its pools" do
+    pool = start_gate!(:pool, limit: 3)
+    gate = start_gate!(:gate, limits: [start_gate!(:rate_limiter, limit: 1_000, per: 1), pool])
+    orphan = fn -> spawn(fn -> Pool.acquire(pool) && PlantedBugs.block() end) && PlantedBugs.work() end
+    assert storm(orphan, rounds: 200, within: 50, seed: 3, gates: [gate]) =~ "#{inspect(pool)} has "
+  end
+
   defp give_away(pool, pid) do
     :ok = Pool.transfer(pool, pid)
     pool
