@@ -44,6 +44,10 @@ defmodule Penstock.Test.Trace do
     {:timer, :apply_after, 4},
     {:timer, :send_after, 2},
     {:timer, :send_after, 3},
+    {:timer, :exit_after, 2},
+    {:timer, :exit_after, 3},
+    {:timer, :kill_after, 1},
+    {:timer, :kill_after, 2},
     {:timer, :apply_interval, 4},
     {:timer, :send_interval, 2},
     {:timer, :send_interval, 3}

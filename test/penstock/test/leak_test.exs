@@ -81,6 +81,13 @@ defmodule Penstock.Test.LeakTest do
 
     message = failure(fn -> refute_leak(fn -> :timer.apply_after(60_000, Kernel, :self, []) end) end)
     assert message =~ "a timer that expires in "
+    other = spawn_link(&PlantedBugs.block/0)
+
+    for set <- [&:timer.kill_after(60_000, &1), &:timer.exit_after(60_000, &1, :late)] do
+      assert failure(fn -> refute_leak(fn -> set.(other) end) end) =~ "a timer that expires in "
+      refute_leak(fn -> :timer.cancel(elem(set.(other), 1)) end)
+    end
+
     message = failure(fn -> refute_leak(fn -> :timer.send_interval(60_000, test, :tick) end) end)
     assert message =~ "an interval of :timer, set by #{inspect(test)}, made by "
 
