@@ -268,7 +268,8 @@ defmodule Penstock.Test do
   they were: no permit may be in use, and no caller may wait, that did not before. Processes of `fun`
   that are left then are killed.
 
-  What `fun` raises is ignored if a kill came before, in the same run. Otherwise it passes through.
+  What `fun` raises is ignored if a kill came before, in the same run. Otherwise it passes through, and
+  so does the exit of a linked process that ends the run.
 
   Prints the seed. The same seed leads to the same waits between kills, and to the same choice among
   the living processes. The VM still schedules them in its own way.

@@ -99,6 +99,7 @@ defmodule Penstock.Test.Storm do
 
     receive do
       {:round_over, ^stage, {@raised, kind, reason, stack}} when kills == before -> {:raised, kind, reason, stack}
+      {:round_over, ^stage, reason} when kills == before and reason != :normal -> {:raised, :exit, reason, []}
       {:round_over, ^stage, _reason} -> {kills, random}
       {:DOWN, ^monitor, :process, ^stage, reason} -> exit({reason, {__MODULE__, :run, []}})
     after

@@ -102,6 +102,11 @@ defmodule Penstock.Test.StormTest do
     end
   end
 
+  test "a function that a linked process ends without a kill" do
+    linked = fn -> spawn_link(fn -> exit(:burst) end) && PlantedBugs.block() end
+    capture_io(fn -> assert catch_exit(kill_storm(linked, interval: 1_000, rounds: 20)) == :burst end)
+  end
+
   test "bad arguments" do
     ok = fn -> :ok end
 
