@@ -76,8 +76,8 @@ defmodule Penstock.Test.Flood do
     for pid <- pids, do: receive(do: ({:ready, ^pid} -> :ok))
     from = now()
     for pid <- pids, do: send(pid, :begin)
-    results = collect(Map.new(pids, &{&1, true}), [], monitor, job)
-    exit({:flooded, results, now() - from})
+    {results, deaths} = collect(Map.new(pids, &{&1, true}), {[], []}, monitor, job)
+    exit({:flooded, lost(job.calls - length(results), deaths) ++ results, now() - from})
   end
 
   defp ready(conductor, job) do
@@ -97,6 +97,8 @@ defmodule Penstock.Test.Flood do
     if number < calls do
       send(conductor, {:result, timed(job.call, number)})
       calls(conductor, job)
+    else
+      send(conductor, {:over, self()})
     end
   end
 
@@ -131,24 +133,27 @@ defmodule Penstock.Test.Flood do
 
   defp collect(pids, results, _monitor, _job) when pids == %{}, do: results
 
-  defp collect(pids, results, monitor, job) do
+  defp collect(pids, {answers, deaths} = results, monitor, job) do
     receive do
-      {:result, result} -> collect(pids, [result | results], monitor, job)
-      {:EXIT, pid, :normal} -> collect(Map.delete(pids, pid), results, monitor, job)
+      {:result, result} -> collect(pids, {[result | answers], deaths}, monitor, job)
+      {:over, pid} -> collect(Map.delete(pids, pid), results, monitor, job)
       {:EXIT, pid, reason} when is_map_key(pids, pid) -> died(pids, pid, reason, results, monitor, job)
-      {:EXIT, _linked, _reason} -> collect(pids, results, monitor, job)
+      {:EXIT, _over_or_linked, _reason} -> collect(pids, results, monitor, job)
       {:DOWN, ^monitor, :process, _caller, _reason} -> exit(:shutdown)
     end
   end
 
-  # A caller that died took a call with it. Another one goes on with the rest. The call that it
-  # died in has no times.
-  defp died(pids, pid, reason, results, monitor, job) do
+  # Another caller goes on with the calls that are left.
+  defp died(pids, pid, reason, {answers, deaths}, monitor, job) do
     conductor = self()
     next = spawn_link(fn -> begin(conductor, job) end)
-    result = {{:raised, Exception.format_banner({:EXIT, pid}, reason)}, nil, nil, nil}
-    collect(pids |> Map.delete(pid) |> Map.put(next, true), [result | results], monitor, job)
+    death = Exception.format_banner({:EXIT, pid}, reason)
+    collect(pids |> Map.delete(pid) |> Map.put(next, true), {answers, [death | deaths]}, monitor, job)
   end
+
+  # Each call without an answer was lost by a caller that died. A caller that died between two calls
+  # lost none, so there can be more deaths. A lost call has no times.
+  defp lost(count, deaths), do: for(death <- Enum.take(deaths, count), do: {{:raised, death}, nil, nil, nil})
 
   defp now, do: System.monotonic_time()
 end

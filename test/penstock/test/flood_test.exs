@@ -69,6 +69,19 @@ defmodule Penstock.Test.FloodTest do
     assert Enum.sum(Map.values(figures.raises)) == 4
   end
 
+  test "each call counts once, also if its caller ends normally in it, or dies after it" do
+    quits = fn -> Process.exit(self(), :normal) end
+    assert %{ok: 0, refused: 0, raised: 9} = flood(9, quits, concurrency: 2)
+
+    # The caller dies at the beginning of its next call, which does not wait for that.
+    late = fn -> spawn_link(fn -> exit(:late) end) && :ok end
+
+    for _ <- 1..50 do
+      figures = flood(50, late, concurrency: 4)
+      assert figures.ok + figures.raised == 50
+    end
+  end
+
   test "percentiles and the histogram are those of the ok calls" do
     native = System.convert_time_unit(1, :microsecond, :native)
     results = for us <- 1..1_000, do: {:ok, 0, 0, us * native}
