@@ -308,7 +308,9 @@ defmodule Penstock.Test do
 
   The caller is refused as well: `fun` runs in the calling process, and another process holds the
   permits. Returns the value of `fun`. What `fun` raises, throws or exits with passes through.
-  Afterwards, and when any of these processes dies, the gate is as it was.
+  Afterwards, and when any of these processes dies, the gate is as it was, with two exceptions. A ban
+  has forgotten the failures and the level of the key. A key that a limiter denied before, by a pause
+  or a large debt, has spent its burst, and no more.
 
   A gate that other tests use refuses them too. Give a test a gate of its own, by `start_gate!/2`.
 
@@ -323,8 +325,8 @@ defmodule Penstock.Test do
         With `:queue_full`, a caller that waits is refused at once. A pool with `max_waiting: 0`
         admits again what its other holders release meanwhile
       * a keyed pool: `:key_full`, `:table_full`, `:timeout`, `:closed`
-      * a limiter: `:rate_limited` (for a minute), `{:rate_limited, ms}`. Afterwards the key has
-        what it had before
+      * a limiter: `:rate_limited` (for a minute), `{:rate_limited, ms}`. Afterwards a key that was
+        admitted before has what it had
       * a ban: `:banned` (for a minute), `{:banned, ms}`, `{:banned, :infinity}`
       * a `Penstock.Gate`: the reasons of its limits. One of its limits that has the reason is
         filled. `:overloaded` is the pressure of the whole VM, so no single gate can be filled with it
