@@ -17,10 +17,7 @@ defmodule MyApp.OwnTest do
   # Starts a worker that no test has started.
   defp start_stranger(opts \\ []) do
     {:ok, pid} =
-      DynamicSupervisor.start_child(
-        MyApp.Children,
-        Supervisor.child_spec({MyApp.Worker, opts}, restart: :temporary)
-      )
+      DynamicSupervisor.start_child(MyApp.Children, Supervisor.child_spec({MyApp.Worker, opts}, restart: :temporary))
 
     on_exit(fn -> DynamicSupervisor.terminate_child(MyApp.Children, pid) end)
     pid
@@ -52,10 +49,11 @@ defmodule MyApp.OwnTest do
       :ok
     end
 
+    # A task knows its callers, also when the process that started it is killed.
     test "kill_storm/2 compares the own gate" do
       orphan = fn ->
-        spawn(fn -> Pool.acquire(MyApp.Jobs) && receive(do: (:never -> :ok)) end) &&
-          receive(after: (20 -> :ok))
+        Task.start(fn -> Pool.acquire(MyApp.Jobs) && receive(do: (:never -> :ok)) end)
+        receive(after: (20 -> :ok))
       end
 
       opts = [rounds: 200, within: 50]
@@ -87,9 +85,7 @@ defmodule MyApp.OwnTest do
       Kit.own(MyApp.Jobs, max_waiting: 2)
       assert %{limit: 100, max_waiting: 2} = Pool.info(MyApp.Jobs)
       Kit.own(MyApp.Mails)
-
       assert %{limit: 1_000, per: 60_000, burst: 20, max_keys: 1_000} = RateLimiter.info(MyApp.Mails)
-
       # The burst of MyApp.Api follows its limit, that of MyApp.Mails does not.
       Kit.own(MyApp.Mails, limit: 100)
       Kit.own(MyApp.Api, limit: 100)
@@ -131,33 +127,19 @@ defmodule MyApp.OwnTest do
       assert %{limit: 2, in_use: 0, acquired: 0} = Pool.info(MyApp.Jobs)
     end
 
-    defp await_waiter(own),
-      do: if(Pool.info(own).waiting == 0, do: receive(after: (1 -> await_waiter(own))))
+    defp await_waiter(own), do: if(Pool.info(own).waiting == 0, do: receive(after: (1 -> await_waiter(own))))
 
     test "wrong arguments" do
       assert_raise ArgumentError, ~r/no gate named MyApp.Nothing is running.*kind: :pool/s, fn ->
         Kit.own(MyApp.Nothing)
       end
 
-      assert_raise ArgumentError, ~r/expected :kind to be .*, got: :queue/, fn ->
-        Kit.own(MyApp.Jobs, kind: :queue)
-      end
-
-      assert_raise ArgumentError, ~r/expected opts to be a keyword list, got: 1/, fn ->
-        Kit.own(MyApp.Jobs, 1)
-      end
-
-      assert_raise ArgumentError, ~r/expected :name to be an atom/, fn ->
-        Kit.own("MyApp.Jobs")
-      end
-
+      assert_raise ArgumentError, ~r/expected :kind to be .*, got: :queue/, fn -> Kit.own(MyApp.Jobs, kind: :queue) end
+      assert_raise ArgumentError, ~r/expected opts to be a keyword list, got: 1/, fn -> Kit.own(MyApp.Jobs, 1) end
+      assert_raise ArgumentError, ~r/expected :name to be an atom/, fn -> Kit.own("MyApp.Jobs") end
       assert_raise ArgumentError, ~r/:limit/, fn -> Kit.own(MyApp.Jobs, limit: -1) end
       assert_raise ArgumentError, ~r/:burst/, fn -> Kit.own(MyApp.Jobs, burst: 1) end
-
-      assert_raise ArgumentError, ~r/missing|:limit/, fn ->
-        Kit.own(MyApp.NotThere, kind: :pool)
-      end
-
+      assert_raise ArgumentError, ~r/missing|:limit/, fn -> Kit.own(MyApp.NotThere, kind: :pool) end
       assert_raise ArgumentError, ~r/:limits/, fn -> Kit.own(MyApp.Checkout, limits: []) end
 
       assert_raise ArgumentError, ~r/no gate named MyApp.Nothing/, fn ->
@@ -311,10 +293,7 @@ defmodule MyApp.OwnTest do
       Task.await(
         Task.async(fn ->
           Kit.own(MyApp.Jobs, limit: 2)
-
-          assert_raise ArgumentError, ~r/uses the MyApp.Jobs of/, fn ->
-            Kit.allow(MyApp.Jobs, worker)
-          end
+          assert_raise ArgumentError, ~r/uses the MyApp.Jobs of/, fn -> Kit.allow(MyApp.Jobs, worker) end
 
           assert_raise ArgumentError, ~r/MyApp.Contended uses the MyApp.Jobs of/, fn ->
             Kit.allow(MyApp.Jobs, MyApp.Contended)
@@ -332,11 +311,9 @@ defmodule MyApp.OwnTest do
         end
       end
 
-      assert_raise ArgumentError,
-                   ~r/no MyApp.Shared of its own.*Penstock.Test.own\(MyApp.Shared\) first/s,
-                   fn ->
-                     Kit.allow(MyApp.Shared, self())
-                   end
+      assert_raise ArgumentError, ~r/no MyApp.Shared of its own.*Penstock.Test.own\(MyApp.Shared\) first/s, fn ->
+        Kit.allow(MyApp.Shared, self())
+      end
     end
 
     test "ends with the owner" do
@@ -377,10 +354,7 @@ defmodule MyApp.OwnTest do
     end
 
     test "wrong arguments" do
-      assert_raise ArgumentError, ~r/no clock to advance.*clock: :manual/, fn ->
-        Kit.advance(1)
-      end
-
+      assert_raise ArgumentError, ~r/no clock to advance.*clock: :manual/, fn -> Kit.advance(1) end
       Kit.own(MyApp.Api, clock: :manual)
       assert_raise ArgumentError, ~r/expected ms/, fn -> Kit.advance(-1) end
     end
