@@ -105,6 +105,18 @@ defmodule Penstock.Test.Trace do
   @spec deliver(Handle.t()) :: reference
   defdelegate deliver(handle), to: Handle
 
+  # Traces no further processes, but those that traced ones of the family create.
+  @spec stop_new(Handle.t()) :: :ok
+  def stop_new({:session, session}) do
+    :trace.process(session, :new_processes, false, @new)
+    :ok
+  end
+
+  def stop_new(:none) do
+    :erlang.trace(:new_processes, false, [:all])
+    :ok
+  end
+
   # Traces no further calls.
   @spec stop_calls(Handle.t()) :: :ok
   def stop_calls({:session, session}) do

@@ -177,7 +177,7 @@ defmodule Penstock.Test.Tracer do
       {{:member?, pid}, from, ref} -> reply(from, ref, is_map_key(tracer.family, pid), tracer)
       {:living, from, ref} -> reply(from, ref, by_age(tracer.living), tracer)
       {:census, from, ref} -> tracer |> delivered() |> then(&reply(from, ref, &1.census, &1))
-      {:stop, from, ref} -> tracer |> delivered() |> finish(from, ref)
+      {:stop, from, ref} -> tracer |> stop_new() |> delivered() |> finish(from, ref)
       {:DOWN, ^monitor, :process, _root, _reason} -> root_died(tracer)
       {:check_process_code, _late, _false} -> loop(tracer)
     end
@@ -206,6 +206,12 @@ defmodule Penstock.Test.Tracer do
   end
 
   defp root_died(tracer), do: Trace.stop(tracer.handle, tracer.calls?)
+
+  # Other processes may create processes faster than their messages are read.
+  defp stop_new(tracer) do
+    Trace.stop_new(tracer.handle)
+    tracer
+  end
 
   # Reads all messages about what has happened by now. The census of a bomb is made.
   defp delivered(%{alarmed?: true} = tracer), do: Delivery.told(tracer, &event/2)
