@@ -120,32 +120,6 @@ defmodule Penstock.Test.BoundTest do
     assert one =~ ", which runs MyApp.PlantedBugs.work/0"
   end
 
-  test "does not count the processes of others" do
-    other = spawn(fn -> spawner() end)
-    assert_bounded(0, fn -> PlantedBugs.work(:done, 10) end)
-    kill(other)
-  end
-
-  # A process keeps a trace message while another one sends to the tracer, which was lost before, in
-  # one call of five.
-  test "counts exactly while others create processes" do
-    others = for _ <- 1..3, do: spawn(fn -> spawner() end)
-
-    for n <- 1..20 do
-      create = fn -> for _ <- 1..n, do: spawn(&PlantedBugs.block/0) end
-      assert failure(fn -> assert_bounded(0, create) end) =~ "to live at once, but #{n} did."
-    end
-
-    for other <- others, do: kill(other)
-  end
-
-  # Pauses, since processes that create others without end keep the tracer of each test busy.
-  defp spawner do
-    for _ <- 1..400, do: spawn(fn -> PlantedBugs.work(:done, 1) end)
-    PlantedBugs.work(:done, 1)
-    spawner()
-  end
-
   test "what the function raises passes through, and no tracing stays" do
     assert_raise RuntimeError, "burst", fn -> assert_bounded(0, fn -> raise "burst" end) end
     assert catch_throw(assert_bounded(0, fn -> throw(:ball) end)) == :ball
