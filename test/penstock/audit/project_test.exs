@@ -205,7 +205,12 @@ defmodule Penstock.Audit.ProjectTest do
     mix = "Demo" |> mix("demo") |> String.replace("  def application", paths <> "  def application")
 
     root =
-      directory(%{"mix.exs" => mix, "source/server.ex" => @server, "test/only/user.ex" => @user, "lib/user.ex" => @user})
+      directory(%{
+        "mix.exs" => mix,
+        "source/server.ex" => @server,
+        "test/only/user.ex" => @user,
+        "lib/user.ex" => @user
+      })
 
     assert {:ok, result} = Audit.run([root], compile?: false)
     assert result.stats.files == 2
