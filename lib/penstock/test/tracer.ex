@@ -20,7 +20,8 @@ defmodule Penstock.Test.Tracer do
   @max_dumps 2_000
   # How long a bomb must be quiet before the tracing ends.
   @quiet_ms 100
-  # How long the tracer waits for that, before it ends the traced process.
+  # How long the tracer waits for that, before it ends the traced process. Then, how long no process
+  # must be killed before the tracing ends.
   @calm_ms 500
   # How long the other schedulers are blocked at most.
   @blocked_ms 1_000
@@ -197,15 +198,26 @@ defmodule Penstock.Test.Tracer do
   end
 
   # A bomb goes on when its test has ended, and so do the kills.
-  defp root_died(%{alarmed?: true} = tracer) do
+  defp root_died(%{alarmed?: true} = tracer), do: root_died(tracer, calm_at())
+  defp root_died(tracer), do: Trace.stop(tracer.handle, tracer.calls?)
+
+  # Only further kills make this go on. Other processes of the node may tell something at any time, and
+  # the next tracer waits for this one.
+  defp root_died(%{kills: kills} = tracer, deadline) do
     receive do
-      message when is_event(message) -> tracer |> event(message) |> calm_burst() |> root_died()
+      message when is_event(message) ->
+        tracer = tracer |> event(message) |> calm_burst()
+        deadline = if tracer.kills == kills, do: deadline, else: calm_at()
+
+        if System.monotonic_time(:millisecond) < deadline,
+          do: root_died(tracer, deadline),
+          else: Trace.stop(tracer.handle, tracer.calls?)
     after
       @quiet_ms -> Trace.stop(tracer.handle, tracer.calls?)
     end
   end
 
-  defp root_died(tracer), do: Trace.stop(tracer.handle, tracer.calls?)
+  defp calm_at, do: System.monotonic_time(:millisecond) + @calm_ms
 
   # Other processes may create processes faster than their messages are read.
   defp stop_new(tracer) do
@@ -276,7 +288,7 @@ defmodule Penstock.Test.Tracer do
   defp watch(%{living: living, most: most} = tracer) when map_size(living) > most do
     tracer = kill_all(%{tracer | alarmed?: true})
     if tracer.calls?, do: Trace.stop_calls(tracer.handle)
-    tracer = calm(tracer, System.monotonic_time(:millisecond) + @calm_ms)
+    tracer = calm(tracer, calm_at())
     Process.exit(tracer.root, {tracer.alarm.(tracer.census), []})
     tracer
   end

@@ -31,4 +31,12 @@ defmodule Penstock.Test.CrowdTest do
       assert message =~ "to live at once, but #{n} did."
     end
   end
+
+  # The next call waits for that before OTP 29.
+  test "the tracing of a bomb ends" do
+    bomb = fn -> for _ <- 1..5_000, do: spawn(&PlantedBugs.block/0) end
+    {pid, monitor} = spawn_monitor(fn -> assert_bounded(0, bomb) end)
+    assert_receive {:DOWN, ^monitor, :process, ^pid, {%ExUnit.AssertionError{}, []}}, 30_000
+    assert assert_bounded(0, fn -> :ok end) == :ok
+  end
 end
