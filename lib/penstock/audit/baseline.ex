@@ -1,7 +1,7 @@
 defmodule Penstock.Audit.Baseline do
   @moduledoc false
-  # A file with the findings that a project has accepted: one a line, first its fingerprint, and after
-  # that, for readers, the rule, the file and the function.
+  # A file with the findings that a project has accepted, one a line. A line has the fingerprint, and
+  # then, for readers, the rule, the file and the function.
   #
   # A fingerprint hashes the rule, the function and the expression. So code that moves stays hidden, and
   # code that changes is found again.

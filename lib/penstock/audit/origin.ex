@@ -2,8 +2,8 @@ defmodule Penstock.Audit.Origin do
   @moduledoc false
   # Where a value comes from, and who decides how many elements it has.
   #
-  # An origin is `{count, value, inner}`: of the number of elements, of the elements themselves,
-  # and of the number of elements of an element. Each is a symbol `{level, references}`: the
+  # An origin is `{count, value, inner}`. `count` is about the number of elements, `value` about the
+  # elements, and `inner` about the number of elements that one element has. Each is a symbol `{level, references}`: the
   # level that is known now, and the parameters that may raise it. A reference `{index, :count | :value}` is
   # a parameter of the function, whose level is known once all calls of the project are.
 

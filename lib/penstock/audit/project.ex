@@ -88,8 +88,8 @@ defmodule Penstock.Audit.Project do
 
   defp own(root), do: root |> MixFile.read() |> MixFile.app() |> List.wrap()
 
-  # A file belongs to the project above it if the project compiles it. The outermost one counts, as
-  # that of an umbrella.
+  # A file belongs to the project above it if the project compiles it. The outermost such
+  # project counts, for example an umbrella.
   defp root(path) do
     path
     |> Path.split()

@@ -1,7 +1,7 @@
 defmodule Penstock.Audit.Walk do
   @moduledoc false
   # Walks through the body of a function once, as the program would run: it records each call with
-  # what encloses it, and follows where values come from.
+  # the code around it, and follows where values come from.
   #
   # The state:
   #
@@ -608,7 +608,7 @@ defmodule Penstock.Audit.Walk do
       Known.reads_answer?(mfa) ->
         Origin.argument()
 
-      # Who chooses the file decides how many lines it has.
+      # The caller that chooses the file decides how many lines it has.
       Known.reads_file?(mfa) ->
         Origin.part(first)
 

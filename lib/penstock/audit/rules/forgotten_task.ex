@@ -1,6 +1,6 @@
 defmodule Penstock.Audit.Rules.ForgottenTask do
   @moduledoc false
-  # PS006: a task whose result nobody awaits.
+  # PS006: a task whose caller never awaits its result.
 
   @behaviour Penstock.Audit.Rule
 

@@ -1,6 +1,6 @@
 defmodule Penstock.Audit.Rules.LowProcessLimit do
   @moduledoc false
-  # PS021: limits whose sum comes near the process limit, which nobody has set.
+  # PS021: limits whose sum comes near a process limit that the project has not set.
 
   @behaviour Penstock.Audit.Rule
 

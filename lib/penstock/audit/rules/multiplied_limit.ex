@@ -34,7 +34,7 @@ defmodule Penstock.Audit.Rules.MultipliedLimit do
         do: finding(file, server, setting, {List.last(path), per, times, count, given?})
   end
 
-  # That the product exceeds the process limit is said by PS024.
+  # PS024 tells of a product that exceeds the process limit.
   defp excessive?(file, setting), do: Enum.any?(ExcessiveLimit.check_file(file), &same?(&1, setting))
   defp same?(%Finding{line: line, column: column}, setting), do: {line, column} == {setting.line, setting.column}
 
