@@ -11,8 +11,19 @@ use crate::sync::{AtomicU64, Ordering};
 struct Count(AtomicU64);
 
 /// The refusals of one place. Most mailboxes never refuse, and have no counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Refusals(OnceBox<PerThread<Count>>);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        let counts = OnceBox::new();
+        // Models do not see which accesses `OnceBox` orders, so they get the counts at once.
+        if cfg!(any(loom, shuttle)) {
+            let _ = counts.set(Box::new(PerThread::new()));
+        }
+        Self(counts)
+    }
+}
 
 impl Refusals {
     /// Counts a refusal.
