@@ -2,8 +2,8 @@ defmodule Penstock.Bench.Mailbox do
   @moduledoc false
   # B20: a cast to a server, admitted or refused by its mailbox.
   #
-  # The server handles the casts meanwhile, on a scheduler of its own if there is one. The next
-  # sample begins once it has handled all.
+  # The server handles the casts meanwhile, on a scheduler of its own if there is one. Its priority
+  # is low, so it takes no scheduler from a sender. The next sample begins once it has handled all.
 
   alias Penstock.Bench.{Noop, Row}
   alias Penstock.Mailbox
@@ -39,6 +39,8 @@ defmodule Penstock.Bench.Mailbox do
     def handle_cast(:block, _state), do: Process.sleep(:infinity)
   end
 
+  @low [spawn_opt: [priority: :low]]
+
   def rows do
     [
       %Row{
@@ -61,12 +63,12 @@ defmodule Penstock.Bench.Mailbox do
   end
 
   defp bare do
-    {:ok, server} = GenServer.start_link(Plain, nil)
+    {:ok, server} = GenServer.start_link(Plain, nil, @low)
     fn -> send(server, {:"$gen_cast", :message}) end
   end
 
   defp admitted do
-    {:ok, server} = GenServer.start_link(Bounded, nil)
+    {:ok, server} = GenServer.start_link(Bounded, nil, @low)
     :ok = Mailbox.cast(server, :message)
     fn -> Mailbox.cast(server, :message) end
   end

@@ -14,6 +14,8 @@ defmodule Penstock.Bench.Loop do
   @calibration_ns 1_000_000
   # The number for a fun of one argument starts at random, in a range of this size.
   @beginnings 1_000_000
+  # An idle scheduler needs less to wake up and take a process.
+  @settle_ns 100_000
   # The most attempts at a sample. An attempt fails if its processes do not run at the same time.
   @tries 1_000
   # The most polls for the end of the last sample's work. After them the next sample begins
@@ -52,7 +54,8 @@ defmodule Penstock.Bench.Loop do
   # mailbox or a holder entry.
   defp run(fun, processes, calls) do
     parent = self()
-    gate = :atomics.new(1, [])
+    # The number of processes that are there, and the time at which they begin.
+    gate = :atomics.new(2, [])
     workers = for _ <- 1..processes, do: spawn_link(fn -> work(parent, gate, processes, fun, calls) end)
     for worker <- workers, do: receive(do: ({^worker, :ready} -> :ok))
     await_quiet(@polls)
@@ -82,9 +85,6 @@ defmodule Penstock.Bench.Loop do
   defp work(parent, gate, processes, fun, calls) do
     send(parent, {self(), :ready})
     receive do: (:go -> :ok)
-    # The processes wait for each other. They wake up some µs apart, and this difference would
-    # distort a short sample.
-    :atomics.add(gate, 1, 1)
     begin = calls + :rand.uniform(@beginnings)
     meet(gate, processes)
     from = System.monotonic_time()
@@ -93,7 +93,22 @@ defmodule Penstock.Bench.Loop do
     send(parent, {self(), from, to})
   end
 
-  defp meet(gate, processes), do: if(:atomics.get(gate, 1) < processes, do: meet(gate, processes))
+  # Waits until all processes are there and for a moment more, so that they begin together. They
+  # wake up some µs apart, and may meet on one scheduler before another takes its part.
+  defp meet(_gate, 1), do: :ok
+
+  defp meet(gate, processes) do
+    if :atomics.add_get(gate, 1, 1) == processes, do: :atomics.put(gate, 2, now() + @settle_ns)
+    await_start(gate)
+  end
+
+  defp await_start(gate) do
+    start = :atomics.get(gate, 2)
+    if start == 0 or now() < start, do: await_start(gate)
+  end
+
+  # Returns the time in ns since the VM began.
+  defp now, do: in_ns(System.monotonic_time() - :erlang.system_info(:start_time))
 
   defp repeat(fun, calls, _begin) when is_function(fun, 0), do: repeat_same(fun, calls)
   defp repeat(fun, calls, begin), do: repeat_each(fun, calls, begin)
