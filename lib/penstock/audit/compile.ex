@@ -50,12 +50,16 @@ defmodule Penstock.Audit.Compile do
         {:error, "the program elixir is not in the PATH; use --no-compile to read the code alone"}
 
       elixir ->
-        case System.cmd(elixir, args, cd: root, env: env, stderr_to_stdout: true) do
+        case System.cmd(elixir, args, cd: root, env: compiler_options() ++ env, stderr_to_stdout: true) do
           {_output, 0} -> Trace.read(events(directory), root)
           {output, _status} -> {:error, "#{root} does not compile:\n\n#{output |> valid() |> String.trim()}"}
         end
     end
   end
+
+  # The tracer sees all calls before the compiler optimizes the code, and the build is dropped afterwards.
+  defp compiler_options,
+    do: if(System.get_env("ERL_COMPILER_OPTIONS"), do: [], else: [{"ERL_COMPILER_OPTIONS", "[no_ssa_opt]"}])
 
   # A program that the project runs may write other bytes than text, which no terminal takes.
   defp valid(output),
