@@ -53,7 +53,7 @@ defmodule Penstock.MixProject do
       links: %{},
       files: ~w(
         lib guides priv .formatter.exs mix.exs README.md usage-rules.md CHANGELOG.md LICENSE
-        Cargo.toml Cargo.lock native/compile.exs
+        Cargo.toml Cargo.lock native/compile.exs native/compile nifs
         native/penstock_core/src native/penstock_core/Cargo.toml
         native/penstock_nif/src native/penstock_nif/Cargo.toml
       )
