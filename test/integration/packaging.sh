@@ -201,6 +201,34 @@ says "another version's: why" "it belongs to another version of Penstock: $versi
 cp mix.exs "$package/mix.exs"
 works "leaves nothing behind" test -z "$(find "$path_host/_build" -path '*staged*')"
 
+say "a package with ready-made NIFs"
+machine=$(uname -m)
+mkdir "$package/nifs"
+# The checks need a library that was built from the package's sources as they are, such as this one.
+packaged=$package/nifs/$machine-linux-gnu.so
+cp "$nif" "$packaged"
+quick=$tmp/quick
+host "$quick" "{:penstock, path: \"$package\"}"
+plain() { in_dir "$quick" env PATH="$no_cargo" "$@" mix compile; }
+says "none for this machine" "The package of Penstock has no ready-made NIF for $machine-linux-other." \
+  plain TARGET_OS=linux TARGET_ABI=other
+works "is taken without cargo" plain
+works "is the one that is used" cmp "$packaged" "$quick/_build/prod/lib/penstock/priv/native/penstock_nif.so"
+works "a release of it has that NIF alone" in_dir "$quick" env PATH="$no_cargo" sh -c \
+  'mix release --quiet && test 1 = $(find _build/prod/rel -name "*.so" -path "*penstock*" | wc -l)'
+works "the release boots" boots "$quick/_build/prod/rel/host/bin/host" start
+says "PENSTOCK_BUILD=1 asks for a build" "but none is on the PATH" plain PENSTOCK_BUILD=1
+says "PENSTOCK_BUILD=yes" 'expected PENSTOCK_BUILD to be 1, true, 0 or false, got: "yes"' plain PENSTOCK_BUILD=yes
+works "PENSTOCK_BUILD=0 asks for none" plain PENSTOCK_BUILD=0
+says "a feature asks for a build" "but none is on the PATH" plain PENSTOCK_NIF_FEATURES=meter
+echo "// changed" >>"$source"
+says "sources that changed need a build" "The ready-made NIF was not built from these sources" plain
+cp "$tmp/lib.rs" "$source"
+works "builds with cargo although there is a NIF" in_dir "$quick" env PENSTOCK_BUILD=1 mix compile
+works "uses what was built" cmp "$quick/_build/penstock_cargo/release/libpenstock_nif.so" \
+  "$quick/_build/prod/lib/penstock/priv/native/penstock_nif.so"
+rm -r "$package/nifs"
+
 say "an escript, which cannot carry native code"
 escript=$tmp/escript
 mkdir -p "$escript/lib"
