@@ -98,7 +98,11 @@ defmodule Penstock.Native do
   @spec load(charlist | {:error, :bad_name}) :: :ok | {:error, {atom, charlist}}
   def load(priv) do
     if is_list(priv) and :filelib.is_dir(:filename.join(priv, ~c"native")) do
-      :erlang.load_nif(:filename.join(priv, ~c"native/penstock_nif"), {@version, self()})
+      with {:error, {:upgrade, _text}} <-
+             :erlang.load_nif(:filename.join(priv, ~c"native/penstock_nif"), {@version, self()}) do
+        message = ~c"this VM runs with another build of the native library of Penstock, which has all counts. "
+        {:error, {:upgrade, message ++ ~c"Restart the node to change to this one"}}
+      end
     else
       message = ~c"the native library of Penstock is missing. "
       {:error, {:load_failed, message ++ ~c"An escript or an archive cannot carry native code: use a release"}}

@@ -9,6 +9,7 @@ defmodule Penstock.NativeTest do
   # | names with gates of several kinds       | an answer with the kind of a closed gate       |
   # | garbage and random terms as arguments   | a crash; a count that a wrong call changes     |
   # | the module purged, deleted, reloaded    | a permit that is lost with the code            |
+  # | the module covered; another library     | the same, by tools and by upgrades             |
   # | 10,000 unnamed pools dropped, twice     | memory that a dropped pool keeps               |
   # | handles copied, forged, dropped         | a pool that lives too long, or not long enough |
   use Penstock.PoolCase, async: true
@@ -186,11 +187,21 @@ defmodule Penstock.NativeTest do
 
     for kind <- [:named, :unnamed] do
       test "purging, deleting and reloading the module keeps the counts of a pool (#{kind})" do
-        assert %{load: load, steps: steps, runs: runs} = ChildVM.run(ChildJobs.Memory, :reload, [unquote(kind)])
-        assert load in [{:module, Native}, {:error, :on_load_failure}]
+        assert %{loads: loads, steps: steps, runs: runs} = ChildVM.run(ChildJobs.Memory, :reload, [unquote(kind)])
+        assert loads == List.duplicate({:module, Native}, 3)
         assert steps == [loaded_over: 4, purged: 3, deleted: 2, reloaded: 1, ended: 0]
         assert runs == 20
       end
+    end
+
+    test "compiling the module for coverage keeps the counts of a pool" do
+      assert ChildVM.run(ChildJobs.Memory, :cover, []) == {{:ok, Native}, {:module, Native}, [1, 1]}
+    end
+
+    @tag :tmp_dir
+    test "another build of the library is refused, and the counts stay", %{tmp_dir: dir} do
+      assert {{:error, :on_load_failure}, log, 1} = ChildVM.run(ChildJobs.Memory, :other_build, [Path.expand(dir)])
+      assert log =~ "another build of the native library of Penstock, which has all counts. Restart the node"
     end
 
     for how <- [:not_at_all, :by_others, :by_oneself] do

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use once_cell::sync::OnceCell;
 use penstock_core::{InstanceId, Opening, Pid, Pool, WaiterId};
+use rustler::sys::ErlNifResourceFlags;
 
 use crate::host::Beam;
 use crate::resolve::Gate;
@@ -43,9 +44,9 @@ impl Resource for Ask {
     const NAME: &'static CStr = c"penstock_ask";
 }
 
-pub(crate) fn init(env: Env) -> bool {
+pub(crate) fn init(env: Env, how: ErlNifResourceFlags) -> bool {
     let Some(owner) = Pid::new(1) else { return false };
-    let opened = ASK.open(env);
+    let opened = ASK.open(env, how);
     if opened {
         let (id, told) = (AtomicU64::new(0), AtomicBool::new(true));
         ASK.pin(Ask { owner, name: 0, pool: 0, instance: 0, opening: OnceCell::new(), permits: 0, id, told });

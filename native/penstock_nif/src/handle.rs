@@ -17,6 +17,7 @@
 use std::ffi::CStr;
 
 use penstock_core::{Pool, Settings, UnnamedId};
+use rustler::sys::ErlNifResourceFlags;
 
 use crate::host::Beam;
 use crate::meter;
@@ -46,8 +47,8 @@ impl Resource for Handle {
     }
 }
 
-pub(crate) fn init(env: Env) -> bool {
-    let opened = HANDLE.open(env);
+pub(crate) fn init(env: Env, how: ErlNifResourceFlags) -> bool {
+    let opened = HANDLE.open(env, how);
     if opened {
         HANDLE.pin(Handle { pool: &CLOSED_POOL, id: 0 });
     }

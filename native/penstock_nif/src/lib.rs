@@ -33,6 +33,7 @@ mod entries;
 mod entry;
 mod handle;
 mod host;
+mod init;
 mod key;
 mod large;
 mod meter;
@@ -45,8 +46,6 @@ mod resource;
 mod set;
 mod term;
 mod ticket;
-
-use rustler::{Env, Term};
 
 /// The name and the version of the library. `native/compile.exs` looks for these bytes in the
 /// file, because it must check a library before a VM loads it.
@@ -64,18 +63,3 @@ const SOURCES: &str = match option_env!("PENSTOCK_SOURCES") {
     Some(fingerprint) => fingerprint,
     None => "",
 };
-
-/// Prepares the library. The VM calls this again if `Penstock.Native` is purged and loaded a
-/// second time. The statics survive a purge, and so do all pools.
-fn load(env: Env<'_>, info: Term<'_>) -> bool {
-    let Ok((version, loader)) = info.decode::<(&str, Term<'_>)>() else { return false };
-    if version != env!("CARGO_PKG_VERSION") {
-        return false;
-    }
-    let env = term::Env::of(env.as_c_arg());
-    env.learn_pid_tag(term::Term::of(loader.as_c_arg()));
-    atoms::init(env);
-    handle::init(env) && monitor::init(env) && ask::init(env)
-}
-
-rustler::init!("Elixir.Penstock.Native", load = load);

@@ -12,7 +12,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use penstock_core::{KeyedPool, Pid, Pool};
-use rustler::sys;
+use rustler::sys::{self, ErlNifResourceFlags};
 
 use crate::host::Beam;
 use crate::meter;
@@ -22,8 +22,8 @@ use crate::term::{raw_pid, Env};
 
 static WATCH: ResourceType<Watch> = ResourceType::new();
 
-pub(crate) fn init(env: Env) -> bool {
-    WATCH.open(env)
+pub(crate) fn init(env: Env, how: ErlNifResourceFlags) -> bool {
+    WATCH.open(env, how)
 }
 
 /// The receiver that a watch tells of a death: a pool, a keyed pool, or the table of deadlines or of

@@ -50,8 +50,9 @@ impl<T: Resource> ResourceType<T> {
         Self { current: AtomicPtr::new(ptr::null_mut()), pinned: Mutex::new(Vec::new()), holds: PhantomData }
     }
 
-    /// Opens the type, in `load`. Returns `false` if the VM refuses.
-    pub(crate) fn open(&self, env: Env) -> bool {
+    /// Opens the type when the module is loaded, or takes it over from the module that it replaces.
+    /// Returns `false` if the VM refuses.
+    pub(crate) fn open(&self, env: Env, how: ErlNifResourceFlags) -> bool {
         let dtor: unsafe extern "C" fn(*mut ErlNifEnv, *mut c_void) = dtor::<T>;
         let down: unsafe extern "C" fn(*mut ErlNifEnv, *mut c_void, *const ErlNifPid, *const ErlNifMonitor) = down::<T>;
         let init = ErlNifResourceTypeInit {
@@ -61,11 +62,11 @@ impl<T: Resource> ResourceType<T> {
             members: 3,
             dyncall: ptr::null(),
         };
-        let mut tried = ErlNifResourceFlags::ERL_NIF_RT_CREATE;
-        // SAFETY: the VM demands that this call comes from `load`: only `load` calls `open`. The
-        // name and the callbacks must stay valid: they are static. The VM has forgotten the name
-        // of the type that an earlier load opened. The resources of that type keep their
-        // callbacks, which are the same functions.
+        let mut tried = how;
+        // SAFETY: the VM demands that this call comes from `load` or `upgrade`: only they call
+        // `open`. The name and the callbacks must stay valid: they are static. After a purge, the VM
+        // has forgotten the name of the type. The resources of that type keep their callbacks, which
+        // are the same functions.
         let opened = unsafe { sys::enif_init_resource_type(env.raw(), T::NAME.as_ptr(), &init, tried, &mut tried) };
         if opened.is_null() {
             return false;
@@ -81,8 +82,12 @@ impl<T: Resource> ResourceType<T> {
     /// and frees the types. The statics and the resources must outlive a purge. So this function
     /// makes one resource that is never released: that resource keeps the library and the type.
     pub(crate) fn pin(&self, value: T) {
-        let _never_released = self.alloc(value);
-        self.pinned.lock().push(Pinned(self.current()));
+        let mut pinned = self.pinned.lock();
+        // A type that was taken over is pinned already.
+        if pinned.iter().all(|earlier| earlier.0 != self.current()) {
+            let _never_released = self.alloc(value);
+            pinned.push(Pinned(self.current()));
+        }
     }
 
     #[inline]

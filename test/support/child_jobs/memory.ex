@@ -14,16 +14,19 @@ defmodule Penstock.ChildJobs.Memory do
   @doc """
   Unloads and loads the module of the NIF in steps, while processes hold permits of a pool.
 
-  Returns the result of the first load, the permits in use after each step, and how many of 20
-  calls of `run/3` after further reloads succeeded.
+  Returns the results of three loads over the running module, the permits in use after each step, and
+  how many of 20 calls of `run/3` after further reloads succeeded.
   """
   def reload(kind) do
     pool = Enum.at(pools(limit: 5), if(kind == :named, do: 0, else: 1))
     [killed_before, killed_without_code, killed_after, alive] = for _ <- 1..4, do: holder([pool])
 
-    # Old code keeps its NIF until it is purged, so the new code may fail to load. Either outcome
-    # is fine; a crash is not.
-    load = :code.load_file(Native)
+    loads =
+      for _ <- 1..3 do
+        :code.purge(Native)
+        :code.load_file(Native)
+      end
+
     steps = [loaded_over: in_use(pool)]
 
     :code.purge(Native)
@@ -41,8 +44,49 @@ defmodule Penstock.ChildJobs.Memory do
     runs = for _ <- 1..20, do: reload_and_run(pool)
     kill(alive)
     steps = [{:ended, settled(pool, 0)} | steps]
-    %{load: load, steps: Enum.reverse(steps), runs: Enum.count(runs, &(&1 == {:ok, 1}))}
+    %{loads: loads, steps: Enum.reverse(steps), runs: Enum.count(runs, &(&1 == {:ok, 1}))}
   end
+
+  @doc """
+  Compiles the module of the NIF for coverage while a process holds a permit, and loads it again as it was.
+
+  Returns the results, and the permits in use.
+  """
+  def cover do
+    [pool | _] = pools(limit: 5)
+    holder([pool])
+    # Penstock does not depend on its application, so the compiler must not see the name.
+    cover = String.to_atom("cover")
+    {:ok, _cover} = cover.start()
+    covered = cover.compile_beam(Native)
+    in_use = [in_use(pool)]
+    :code.purge(Native)
+    again = :code.load_file(Native)
+    {covered, again, [in_use(pool) | in_use]}
+  end
+
+  @doc """
+  Loads the module of the NIF from a copy of the application in `directory`, with a copy of the library,
+  while a process holds a permit.
+
+  Returns the result of the load, what the code server logged, and the permits in use.
+  """
+  def other_build(directory) do
+    [pool | _] = pools(limit: 5)
+    holder([pool])
+    copy = Path.join(directory, "penstock")
+    File.cp_r!(:code.lib_dir(:penstock), copy)
+    true = :code.replace_path(:penstock, String.to_charlist(Path.join(copy, "ebin")))
+    :code.purge(Native)
+
+    # The code server logs the reason a little later, in a process of its own.
+    :ok = :logger.add_handler(__MODULE__, __MODULE__, %{config: %{to: self()}})
+    load = :code.load_file(Native)
+    receive do: ({:logged, event} -> {load, inspect(event.msg), in_use(pool)})
+  end
+
+  @doc false
+  def log(event, %{config: %{to: pid}}), do: send(pid, {:logged, event})
 
   defp reload_and_run(pool) do
     :code.purge(Native)
