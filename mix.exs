@@ -1,9 +1,12 @@
-Code.require_file("native/compile.exs", __DIR__)
+for file <- ["native/compile.exs", "native/compile/appup.exs"], do: Code.require_file(file, __DIR__)
 
 defmodule Penstock.MixProject do
   use Mix.Project
 
   @version "0.1.0"
+  # A pattern of the versions that have the same NIF as this one. A running node can change between
+  # them. The version in Cargo.toml is that of the NIF.
+  @same_nif "0\\.1\\..*"
   @description "Bounds how many processes an application creates, and how fast, and stays exact under any kill"
 
   # What the tests of the audit read are programs with faults, no tests.
@@ -20,7 +23,8 @@ defmodule Penstock.MixProject do
       elixirc_paths: elixirc_paths(Mix.env()),
       # The NIF comes first: when the Elixir compiler loads Penstock.Native, that module loads the
       # NIF.
-      compilers: [:penstock_nif] ++ Mix.compilers(),
+      compilers: [:penstock_nif] ++ Mix.compilers() ++ [:penstock_appup],
+      same_nif: @same_nif,
       test_ignore_filters: [&String.starts_with?(&1, @not_tests)],
       deps: [],
       docs: docs(),

@@ -83,7 +83,7 @@ defmodule Mix.Tasks.Compile.PenstockNif do
 
     case File.read(library) do
       {:ok, contents} ->
-        update({:ready_made, library, :erlang.md5(contents), version(), Mix.target()}, fn ->
+        update({:ready_made, library, :erlang.md5(contents), Cargo.version(), Mix.target()}, fn ->
           check_ready_made(library, contents)
           staged!(library)
         end)
@@ -111,14 +111,12 @@ defmodule Mix.Tasks.Compile.PenstockNif do
 
   defp check_ready_made(library, contents) do
     if problem = Library.problem(contents) do
-      wanted = "Penstock #{version()} on #{:erlang.system_info(:system_architecture)}"
+      wanted = "Penstock #{Cargo.version()} on #{:erlang.system_info(:system_architecture)}"
       wrong_path(library, "is not the NIF of #{wanted}: #{problem}")
     end
   end
 
   defp wrong_path(library, problem), do: Mix.raise("PENSTOCK_NIF_PATH names #{library}, which #{problem}")
-
-  defp version, do: Mix.Project.config()[:version]
 
   # Copies the library to a file that belongs to this VM: its name has the VM's process id. The
   # file is outside of the directories that a release copies.

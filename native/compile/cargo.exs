@@ -105,8 +105,16 @@ defmodule Penstock.MixProject.Cargo do
     end
   end
 
+  # Returns the version of the NIF, which changes only with the NIF.
+  def version do
+    [_, version] = Regex.run(~r/^version\s*=\s*"([^"]+)"/m, manifest())
+    version
+  end
+
+  defp manifest, do: File.read!(Path.join(@root, "Cargo.toml"))
+
   defp needed_cargo do
-    [_, major, minor] = Regex.run(~r/^rust-version\s*=\s*"(\d+)\.(\d+)/m, File.read!(Path.join(@root, "Cargo.toml")))
+    [_, major, minor] = Regex.run(~r/^rust-version\s*=\s*"(\d+)\.(\d+)/m, manifest())
 
     {String.to_integer(major), String.to_integer(minor)}
   end

@@ -2,6 +2,8 @@
 defmodule Penstock.MixProject.Library do
   @moduledoc false
 
+  alias Penstock.MixProject.Cargo
+
   # Returns why the contents of a file are no NIF of this version for this machine, or nil.
   #
   # Does not load the library, because a VM that loads a truncated library dies of SIGBUS. The check does
@@ -23,8 +25,8 @@ defmodule Penstock.MixProject.Library do
       marker == nil ->
         "it is the NIF of another project"
 
-      marker != [hd(marker), version()] ->
-        "it belongs to another version of Penstock: #{List.last(marker)}"
+      marker != [hd(marker), Cargo.version()] ->
+        "it has another version of Penstock's NIF: #{List.last(marker)}"
 
       # The VM that runs is the host's. So the machine is compared only if the target is the host.
       Mix.target() == :host and vm_machine() not in [machine, nil] ->
@@ -66,6 +68,4 @@ defmodule Penstock.MixProject.Library do
   end
 
   defp elf_size(_contents), do: 64
-
-  defp version, do: Mix.Project.config()[:version]
 end

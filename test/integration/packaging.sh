@@ -181,7 +181,7 @@ echo 'int nif_init;' | cc -shared -fPIC -x c -o "$tmp/nif.so" -
 head -c 100000 "$nif" >"$tmp/short.so"
 # Makes a NIF for another machine: changes the machine in the ELF header to 32-bit SPARC.
 cp "$nif" "$tmp/foreign.so" && printf '\2' | dd of="$tmp/foreign.so" bs=1 seek=18 conv=notrunc status=none
-version=$(sed -n 's/^  @version "\(.*\)"$/\1/p' mix.exs)
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml)
 says "no such file" "$tmp/absent.so, which cannot be read: no such file or directory" with_nif "$tmp/absent.so"
 says "a directory" "$tmp, which cannot be read" with_nif "$tmp"
 says "a relative path" 'expected PENSTOCK_NIF_PATH to be an absolute path, got: "penstock_nif.so"' with_nif penstock_nif.so
@@ -195,10 +195,10 @@ says "another machine's" "$tmp/foreign.so, which is not the NIF of Penstock $ver
 says "another machine's: why" "it is for another machine" with_nif "$tmp/foreign.so"
 works "another machine's, with MIX_TARGET set" with_nif "$tmp/foreign.so" MIX_TARGET=other
 works "the right one" with_nif "$nif"
-sed -i "s/@version \"$version\"/@version \"999.0.0\"/" "$package/mix.exs"
+sed -i "s/^version = \"$version\"/version = \"999.0.0\"/" "$package/Cargo.toml"
 says "another version's" "$nif, which is not the NIF of Penstock 999.0.0" with_nif "$nif"
-says "another version's: why" "it belongs to another version of Penstock: $version" with_nif "$nif"
-cp mix.exs "$package/mix.exs"
+says "another version's: why" "it has another version of Penstock's NIF: $version" with_nif "$nif"
+cp Cargo.toml "$package/Cargo.toml"
 works "leaves nothing behind" test -z "$(find "$path_host/_build" -path '*staged*')"
 
 say "a package with ready-made NIFs"

@@ -19,7 +19,8 @@ defmodule Penstock.VM.Reader do
     :erlang.spawn_opt(fn -> read(sampler, interval_ms, least, nil, %{}) end, [:link, priority: :high])
   end
 
-  defp read(sampler, interval_ms, least, sources, last) do
+  @doc false
+  def read(sampler, interval_ms, least, sources, last) do
     # While the native module is deleted and loaded again, a call would load it at the same time.
     {figures, sources} = if :erlang.module_loaded(Native), do: Resources.files(sources, least), else: {last, sources}
 
@@ -28,7 +29,8 @@ defmodule Penstock.VM.Reader do
     figures = Map.merge(last, figures, fn _resource, old, new -> new || old end)
     unless same?(last, figures, least), do: send(sampler, {:files, figures})
     Beat.sleep_until(Beat.next(interval_ms))
-    read(sampler, interval_ms, least, sources, figures)
+    # The call by the name of the module goes to its newest code, after an upgrade.
+    __MODULE__.read(sampler, interval_ms, least, sources, figures)
   end
 
   # Returns `true` if no level can differ: the memory is normal by both figures, or has not changed.
