@@ -6,7 +6,7 @@ defmodule Penstock.DocumentsTest do
   import ExUnit.CaptureIO
   alias Penstock.{ChildVM, Documents}
 
-  @files ["README.md", "usage-rules.md", "bench/README.md" | Path.wildcard("guides/*.md")]
+  @files ["README.md", "usage-rules.md", "bench/README.md" | Path.wildcard("guides/*.{md,cheatmd,livemd}")]
 
   for file <- @files do
     @file_name file
@@ -46,6 +46,19 @@ defmodule Penstock.DocumentsTest do
       assert_received {:raised, error}
       assert error.message =~ "#{file}:#{line}: this block fails: "
       assert error.message <> logged =~ reason
+    end
+  end
+
+  @tag :tmp_dir
+  test "the setup cell of a notebook installs Penstock, and its other cells run", %{tmp_dir: dir} do
+    file = Path.join(dir, "notebook.livemd")
+    cell = "\n\n```elixir\n1 = 1\n```"
+    File.write!(file, "# Notebook\n\n```elixir\nMix.install([{:penstock, \"~> 0.1\"}])\n```" <> cell)
+    assert Documents.run(file) == %{setup: 1, elixir: 1}
+
+    for setup <- ["Mix.install([{:other, \"~> 1.0\"}])", "IO.puts(1)", "Mix.install(["] do
+      File.write!(file, "# Notebook\n\n```elixir\n#{setup}\n```" <> cell)
+      assert_raise RuntimeError, ~r/notebook.livemd:4: this block fails/, fn -> Documents.run(file) end
     end
   end
 

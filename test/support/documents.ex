@@ -34,6 +34,9 @@ defmodule Penstock.Documents do
 
   A block of `sh` may only name programs of this repository, or `mix`. A block of `yaml` may only name
   files of the package `deps/penstock` that there are.
+
+  The first block of a notebook, a `.livemd` file, is its setup cell. It must install Penstock, and
+  is only parsed, because Penstock runs already.
   """
   @spec run(Path.t()) :: %{atom => pos_integer}
   def run(file) do
@@ -79,7 +82,11 @@ defmodule Penstock.Documents do
     |> String.split("\n")
     |> Enum.with_index(1)
     |> outside("", file)
+    |> setup_cell(Path.extname(file))
   end
+
+  defp setup_cell([first | blocks], ".livemd"), do: [%{first | kind: :setup} | blocks]
+  defp setup_cell(blocks, _extension), do: blocks
 
   defp outside([], _before, _file), do: []
 
@@ -163,6 +170,15 @@ defmodule Penstock.Documents do
 
     at(block.line, context, fn ->
       if elem(dependency, 0) != :penstock, do: raise("this is no dependency on :penstock")
+    end)
+
+    context
+  end
+
+  defp check(%{kind: :setup} = block, context) do
+    at(block.line, context, fn ->
+      unless match?({{:., _, [{:__aliases__, _, [:Mix]}, :install]}, _, [[{:penstock, _} | _]]}, parse(block, context)),
+        do: raise("the setup cell does not install :penstock first")
     end)
 
     context
