@@ -30,6 +30,7 @@ defmodule Penstock.DocumentsTest do
           {"```elixir children\n{Penstock.Pool, name: MyApp.Wrong}\n```", 2, ":limit"},
           {"```elixir deps\n{:other, \"~> 1.0\"}\n```", 2, ":penstock"},
           {"```elixir own_gates\n1 +\n```", 2, ""},
+          {"```elixir\nIO.puts(\"one\")\n```\n\n```text printed\ntwo\n```", 2, "it prints\none"},
           {"```sh\nscript/test\nscript/missing\n```", 3, "there is no script/missing"},
           {"```text README.md\nno part of it\n```", 2, "this is no part of README.md"},
           {"```yaml\nfiles: deps/penstock/priv/missing.yml\n```", 2, "there is no priv/missing.yml"}
@@ -107,6 +108,7 @@ defmodule Penstock.DocumentsTest do
           {"```elixir skip\n1\n```", 1, "do not know how to check"},
           {"```elixir phoenix skip\n1\n```", 1, "do not know how to check"},
           {"text\n\n```\n1\n```", 3, "do not know how to check"},
+          {"```sh\nmix test\n```\n\n```text printed\n1\n```", 5, "must be of elixir"},
           {"text\n\n    indented()\n", 3, "fence this block"},
           {"  * item\n\n    ```elixir\n    1\n    ```\n", 3, "fence this block"},
           {"text\n```elixir\n1\n", 2, "has no end"}
@@ -115,6 +117,18 @@ defmodule Penstock.DocumentsTest do
       assert error.message =~ "document.md:#{line}: "
       assert error.message =~ reason
     end
+  end
+
+  @tag :tmp_dir
+  test "a block that is followed by what it prints, and prints it, passes", %{tmp_dir: dir} do
+    file = Path.join(dir, "document.md")
+
+    File.write!(
+      file,
+      "```elixir\nn = 1\nIO.puts(\"one \\ntwo\")\n```\n\n```text printed\none\ntwo\n```\n```elixir\n1 = n\n```"
+    )
+
+    assert Documents.run(file) == %{printed: 1, elixir: 1}
   end
 
   test "blocks have their kind, code and line" do

@@ -29,7 +29,8 @@ defmodule Penstock.Documents do
       test/integration/owned_gates run it, on a Penstock that was compiled for that
     * `test`: the test modules of the block are run at the end of the document, and must pass
 
-  A block of `text FILE` must be a part of that file. A picture of the document must exist. A port that
+  A block of `text FILE` must be a part of that file. A block of `text printed` must be what the block
+  before it prints, trailing blanks aside. A picture of the document must exist. A port that
   child specs name is replaced by any free one, since another program may have it.
 
   A block of `sh` may only name programs of this repository, or `mix`. A block of `yaml` may only name
@@ -83,10 +84,21 @@ defmodule Penstock.Documents do
     |> Enum.with_index(1)
     |> outside("", file)
     |> setup_cell(Path.extname(file))
+    |> printed(file)
   end
 
   defp setup_cell([first | blocks], ".livemd"), do: [%{first | kind: :setup} | blocks]
   defp setup_cell(blocks, _extension), do: blocks
+
+  # Gives the text that a block prints to that block, because only it can compare the two.
+  defp printed([%{kind: :elixir} = block, %{kind: :printed, code: text} | blocks], file),
+    do: [Map.merge(block, %{kind: :printed, printed: text}) | printed(blocks, file)]
+
+  defp printed([%{kind: :printed, line: line} | _], file),
+    do: raise("#{file}:#{line - 1}: the block before this one must be of elixir")
+
+  defp printed([block | blocks], file), do: [block | printed(blocks, file)]
+  defp printed([], _file), do: []
 
   defp outside([], _before, _file), do: []
 
@@ -124,6 +136,7 @@ defmodule Penstock.Documents do
   defp kind("elixir test", _code, _place), do: :test
   defp kind("sh", _code, _place), do: :sh
   defp kind("yaml", _code, _place), do: :yaml
+  defp kind("text printed", _code, _place), do: :printed
   defp kind("text " <> source, _code, _place), do: {:text, source}
   defp kind(info, _code, place), do: raise("#{place}: do not know how to check a block of #{inspect(info)}")
 
@@ -175,6 +188,27 @@ defmodule Penstock.Documents do
     context
   end
 
+  defp check(%{kind: :printed} = block, context) do
+    {:ok, device} = StringIO.open("")
+    group_leader = Process.group_leader()
+    Process.group_leader(self(), device)
+
+    context =
+      try do
+        check(%{block | kind: :elixir}, context)
+      after
+        Process.group_leader(self(), group_leader)
+      end
+
+    {:ok, {_input, output}} = StringIO.close(device)
+
+    at(block.line, context, fn ->
+      unless trimmed(output) == trimmed(block.printed), do: raise("it prints\n#{output}")
+    end)
+
+    context
+  end
+
   defp check(%{kind: :setup} = block, context) do
     at(block.line, context, fn ->
       unless match?({{:., _, [{:__aliases__, _, [:Mix]}, :install]}, _, [[{:penstock, _} | _]]}, parse(block, context)),
@@ -197,8 +231,8 @@ defmodule Penstock.Documents do
 
   defp check(%{kind: {:text, source}} = block, context) do
     at(block.line, context, fn ->
-      lines = source |> File.read!() |> String.split("\n") |> Enum.map_join("\n", &String.trim_trailing/1)
-      unless String.contains?(lines, block.code), do: raise("this is no part of #{source}")
+      unless source |> File.read!() |> trimmed() |> String.contains?(block.code),
+        do: raise("this is no part of #{source}")
     end)
 
     context
@@ -222,6 +256,9 @@ defmodule Penstock.Documents do
     |> Enum.reject(&(&1 == []))
     |> Enum.reduce(context, &session/2)
   end
+
+  defp trimmed(text),
+    do: text |> String.split("\n") |> Enum.map_join("\n", &String.trim_trailing/1) |> String.trim_trailing()
 
   # Traps exits, because a supervisor that fails to start would end this process, and no message
   # would name the line.
