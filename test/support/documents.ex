@@ -7,7 +7,11 @@ defmodule Penstock.Documents do
   # For each word before another, or alone, what a block needs: a module, and the applications.
   @needs %{
     phoenix: {Phoenix.Endpoint, [:phoenix, :bandit, :plug_cowboy, :phoenix_live_view]},
-    genstage: {Broadway, [:broadway, :gen_stage]}
+    genstage: {Broadway, [:broadway, :gen_stage]},
+    hammer: {Hammer, []},
+    plug_attack: {PlugAttack, []},
+    poolboy: {:poolboy, []},
+    ex_rated: {ExRated, []}
   }
   @needed Map.keys(@needs)
 
@@ -25,6 +29,8 @@ defmodule Penstock.Documents do
     * `phoenix` or `genstage`, also before another word: the block needs Phoenix, or GenStage and
       Broadway. It is run only if they are on the code path, where `PENSTOCK_EBIN` can put them, and
       else only parsed
+    * `hammer`, `plug_attack`, `poolboy` or `ex_rated`: as `phoenix`, for a library of that name, whose
+      applications are not started
     * `own_gates`: the block is a module of tests that own gates. It is only parsed here. The tests of
       test/integration/owned_gates run it, on a Penstock that was compiled for that
     * `test`: the test modules of the block are run at the end of the document, and must pass
