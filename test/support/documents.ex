@@ -18,8 +18,10 @@ defmodule Penstock.Documents do
   @doc """
   Runs each block of `file` and returns how many blocks of each kind ran.
 
-  The word after `elixir` says how this checks a block. No block can be left out: an unknown word
-  or language raises, and so does code that is indented instead of fenced.
+  A comment on the line before a fence of `elixir` says how this checks the block, such as `<!-- children -->`.
+  No block can be left out: an unknown word or language raises, and so does code that is indented
+  instead of fenced. The word can also follow `elixir` on the line of the fence, but ex_doc does not
+  know such a line for a fence.
 
     * none: the block is evaluated with the bindings of the blocks before it
     * none, and it begins with `iex>`: each expression must return what the block shows below it
@@ -35,8 +37,8 @@ defmodule Penstock.Documents do
       test/integration/owned_gates run it, on a Penstock that was compiled for that
     * `test`: the test modules of the block are run at the end of the document, and must pass
 
-  A block of `text FILE` must be a part of that file. A block of `text printed` must be what the block
-  before it prints, trailing blanks aside. A picture of the document must exist. A port that
+  A block of `text` with `<!-- FILE -->` must be a part of that file. One with `<!-- printed -->` must
+  be what the block before it prints, trailing blanks aside. A picture of the document must exist. A port that
   child specs name is replaced by any free one, since another program may have it.
 
   A block of `sh` may only name programs of this repository, or `mix`. A block of `yaml` may only name
@@ -108,8 +110,12 @@ defmodule Penstock.Documents do
 
   defp outside([], _before, _file), do: []
 
-  defp outside([{"```" <> info, at} | lines], _before, file) do
+  defp outside([{"```" <> language, at} | lines], before, file) do
     {code, rest} = inside(lines, [], {file, at})
+
+    info =
+      with [_all, words] <- Regex.run(~r/^<!-- (.+) -->$/, before), do: "#{language} #{words}", else: (nil -> language)
+
     [%{kind: kind(info, code, "#{file}:#{at}"), code: code, line: at + 1} | outside(rest, "", file)]
   end
 
