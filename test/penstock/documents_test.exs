@@ -19,6 +19,26 @@ defmodule Penstock.DocumentsTest do
     end
   end
 
+  test "the documentation has each guide, and each public module in a group" do
+    docs = Mix.Project.config()[:docs]
+    assert Path.wildcard("guides/*.{md,cheatmd,livemd}") -- docs[:extras] == []
+    grouped = for {_group, files} <- docs[:groups_for_extras], file <- files, do: file
+    assert docs[:extras] -- grouped == ["README.md"]
+
+    {:ok, modules} = :application.get_key(:penstock, :modules)
+
+    # The modules of test/support and the Mix tasks have no group.
+    public =
+      for module <- modules,
+          match?("Elixir.Penstock" <> _, "#{module}"),
+          not ("#{module.module_info(:compile)[:source]}" =~ "/test/support/"),
+          {:docs_v1, _, _, _, %{}, _, _} <- [Code.fetch_docs(module)],
+          do: module
+
+    grouped = for {_group, modules} <- docs[:groups_for_modules], module <- modules, do: module
+    assert Enum.sort(public) == Enum.sort(grouped)
+  end
+
   # README.md is not in this list yet.
   test "ex_doc knows each fence of the guides for a fence" do
     for file <- ["usage-rules.md" | Path.wildcard("guides/*.{md,cheatmd,livemd}")] do
