@@ -39,15 +39,66 @@ defmodule Penstock.MixProject do
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_), do: ["lib"]
 
+  # In the order in which a newcomer reads them.
+  @start ~w(getting_started choosing_limits)
+  @work ~w(tasks pools supervision)
+  @edge ~w(rate_limiting gates bulkheads mailboxes phoenix)
+  @operation ~w(vm_limits observability testing performance)
+  @background ~w(how_it_works migrating)
+
   defp docs do
     [
       main: "readme",
+      logo: "guides/assets/logo.svg",
       source_ref: "v#{@version}",
-      extras: ["README.md", "CHANGELOG.md"] ++ Path.wildcard("guides/*.md"),
-      assets: %{"guides/assets" => "guides/assets"},
-      skip_undefined_reference_warnings_on: ["CHANGELOG.md"]
+      extras:
+        ["README.md"] ++
+          guides(@start ++ @work ++ @edge ++ @operation ++ @background) ++
+          ["guides/cheatsheet.cheatmd", "guides/tour.livemd"] ++
+          ["usage-rules.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"],
+      groups_for_extras: [
+        Start: guides(@start),
+        Work: guides(@work),
+        "Clients and edge": guides(@edge),
+        Operation: guides(@operation),
+        Background: guides(@background),
+        "At hand": ["guides/cheatsheet.cheatmd", "guides/tour.livemd", "usage-rules.md"],
+        Project: ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
+      ],
+      groups_for_modules: [
+        "Pools and processes": [Penstock, Penstock.Pool, Penstock.KeyedPool, Penstock.Drainer, Penstock.RejectedError],
+        "Supervisors and tasks": [Penstock.DynamicSupervisor, Penstock.Task, Penstock.Task.Supervisor],
+        "Rates and bans": [Penstock.RateLimiter, Penstock.Ban, Penstock.IP],
+        "Gates and the edge": [
+          Penstock.Gate,
+          Penstock.Plug,
+          Penstock.Plug.Limit,
+          Penstock.Socket,
+          Penstock.Listener
+        ],
+        Mailboxes: [Penstock.Mailbox],
+        "Node and VM": [Penstock.Sizing, Penstock.VM],
+        Observability: [
+          Penstock.Dashboard,
+          Penstock.Dashboard.Live,
+          Penstock.Metrics,
+          Penstock.Metrics.Plug,
+          Penstock.Telemetry,
+          Penstock.Top
+        ],
+        "Testing and audit": [Penstock.Test]
+      ],
+      # README.md names the pictures by guides/assets, and the guides by assets. Two spellings of one
+      # directory give both.
+      assets: %{"guides/assets" => "guides/assets", "./guides/assets" => "assets"},
+      # A hidden module of Elixir, which a person sees in rows of Penstock.spawners/1.
+      skip_code_autolink_to: ["Task.Supervised"],
+      # CHANGELOG.md names what is gone, and CONTRIBUTING.md what is internal.
+      skip_undefined_reference_warnings_on: ["CHANGELOG.md", "CONTRIBUTING.md"]
     ]
   end
+
+  defp guides(names), do: for(name <- names, do: "guides/#{name}.md")
 
   # The directories of Rust sources are named one by one, so that the package never contains
   # cargo's target/.

@@ -7,15 +7,21 @@ defmodule Penstock.Documents do
   # For each word before another, or alone, what a block needs: a module, and the applications.
   @needs %{
     phoenix: {Phoenix.Endpoint, [:phoenix, :bandit, :plug_cowboy, :phoenix_live_view]},
-    genstage: {Broadway, [:broadway, :gen_stage]}
+    genstage: {Broadway, [:broadway, :gen_stage]},
+    hammer: {Hammer, []},
+    plug_attack: {PlugAttack, []},
+    poolboy: {:poolboy, []},
+    ex_rated: {ExRated, []}
   }
   @needed Map.keys(@needs)
 
   @doc """
   Runs each block of `file` and returns how many blocks of each kind ran.
 
-  The word after `elixir` says how this checks a block. No block can be left out: an unknown word
-  or language raises, and so does code that is indented instead of fenced.
+  A comment on the line before a fence of `elixir` says how this checks the block, such as `<!-- children -->`.
+  No block can be left out: an unknown word or language raises, and so does code that is indented
+  instead of fenced. The word can also follow `elixir` on the line of the fence, but ex_doc does not
+  know such a line for a fence.
 
     * none: the block is evaluated with the bindings of the blocks before it
     * none, and it begins with `iex>`: each expression must return what the block shows below it
@@ -25,15 +31,21 @@ defmodule Penstock.Documents do
     * `phoenix` or `genstage`, also before another word: the block needs Phoenix, or GenStage and
       Broadway. It is run only if they are on the code path, where `PENSTOCK_EBIN` can put them, and
       else only parsed
+    * `hammer`, `plug_attack`, `poolboy` or `ex_rated`: as `phoenix`, for a library of that name, whose
+      applications are not started
     * `own_gates`: the block is a module of tests that own gates. It is only parsed here. The tests of
       test/integration/owned_gates run it, on a Penstock that was compiled for that
     * `test`: the test modules of the block are run at the end of the document, and must pass
 
-  A block of `text FILE` must be a part of that file. A picture of the document must exist. A port that
+  A block of `text` with `<!-- FILE -->` must be a part of that file. One with `<!-- printed -->` must
+  be what the block before it prints, trailing blanks aside. A picture of the document must exist. A port that
   child specs name is replaced by any free one, since another program may have it.
 
   A block of `sh` may only name programs of this repository, or `mix`. A block of `yaml` may only name
   files of the package `deps/penstock` that there are.
+
+  The first block of a notebook, a `.livemd` file, is its setup cell. It must install Penstock, and
+  is only parsed, because Penstock runs already.
   """
   @spec run(Path.t()) :: %{atom => pos_integer}
   def run(file) do
@@ -79,12 +91,31 @@ defmodule Penstock.Documents do
     |> String.split("\n")
     |> Enum.with_index(1)
     |> outside("", file)
+    |> setup_cell(Path.extname(file))
+    |> printed(file)
   end
+
+  defp setup_cell([first | blocks], ".livemd"), do: [%{first | kind: :setup} | blocks]
+  defp setup_cell(blocks, _extension), do: blocks
+
+  # Gives the text that a block prints to that block, because only it can compare the two.
+  defp printed([%{kind: :elixir} = block, %{kind: :printed, code: text} | blocks], file),
+    do: [Map.merge(block, %{kind: :printed, printed: text}) | printed(blocks, file)]
+
+  defp printed([%{kind: :printed, line: line} | _], file),
+    do: raise("#{file}:#{line - 1}: the block before this one must be of elixir")
+
+  defp printed([block | blocks], file), do: [block | printed(blocks, file)]
+  defp printed([], _file), do: []
 
   defp outside([], _before, _file), do: []
 
-  defp outside([{"```" <> info, at} | lines], _before, file) do
+  defp outside([{"```" <> language, at} | lines], before, file) do
     {code, rest} = inside(lines, [], {file, at})
+
+    info =
+      with [_all, words] <- Regex.run(~r/^<!-- (.+) -->$/, before), do: "#{language} #{words}", else: (nil -> language)
+
     [%{kind: kind(info, code, "#{file}:#{at}"), code: code, line: at + 1} | outside(rest, "", file)]
   end
 
@@ -117,6 +148,7 @@ defmodule Penstock.Documents do
   defp kind("elixir test", _code, _place), do: :test
   defp kind("sh", _code, _place), do: :sh
   defp kind("yaml", _code, _place), do: :yaml
+  defp kind("text printed", _code, _place), do: :printed
   defp kind("text " <> source, _code, _place), do: {:text, source}
   defp kind(info, _code, place), do: raise("#{place}: do not know how to check a block of #{inspect(info)}")
 
@@ -168,6 +200,36 @@ defmodule Penstock.Documents do
     context
   end
 
+  defp check(%{kind: :printed} = block, context) do
+    {:ok, device} = StringIO.open("")
+    group_leader = Process.group_leader()
+    Process.group_leader(self(), device)
+
+    context =
+      try do
+        check(%{block | kind: :elixir}, context)
+      after
+        Process.group_leader(self(), group_leader)
+      end
+
+    {:ok, {_input, output}} = StringIO.close(device)
+
+    at(block.line, context, fn ->
+      unless trimmed(output) == trimmed(block.printed), do: raise("it prints\n#{output}")
+    end)
+
+    context
+  end
+
+  defp check(%{kind: :setup} = block, context) do
+    at(block.line, context, fn ->
+      unless match?({{:., _, [{:__aliases__, _, [:Mix]}, :install]}, _, [[{:penstock, _} | _]]}, parse(block, context)),
+        do: raise("the setup cell does not install :penstock first")
+    end)
+
+    context
+  end
+
   defp check(%{kind: :sh} = block, context) do
     for {command, line} <- block.code |> String.split("\n") |> Enum.with_index(block.line),
         [program | _] <- [String.split(command)] do
@@ -181,8 +243,8 @@ defmodule Penstock.Documents do
 
   defp check(%{kind: {:text, source}} = block, context) do
     at(block.line, context, fn ->
-      lines = source |> File.read!() |> String.split("\n") |> Enum.map_join("\n", &String.trim_trailing/1)
-      unless String.contains?(lines, block.code), do: raise("this is no part of #{source}")
+      unless source |> File.read!() |> trimmed() |> String.contains?(block.code),
+        do: raise("this is no part of #{source}")
     end)
 
     context
@@ -206,6 +268,9 @@ defmodule Penstock.Documents do
     |> Enum.reject(&(&1 == []))
     |> Enum.reduce(context, &session/2)
   end
+
+  defp trimmed(text),
+    do: text |> String.split("\n") |> Enum.map_join("\n", &String.trim_trailing/1) |> String.trim_trailing()
 
   # Traps exits, because a supervisor that fails to start would end this process, and no message
   # would name the line.
