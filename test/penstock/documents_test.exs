@@ -39,9 +39,8 @@ defmodule Penstock.DocumentsTest do
     assert Enum.sort(public) == Enum.sort(grouped)
   end
 
-  # README.md is not in this list yet.
   test "ex_doc knows each fence of the guides for a fence" do
-    for file <- ["usage-rules.md" | Path.wildcard("guides/*.{md,cheatmd,livemd}")] do
+    for file <- ["README.md", "usage-rules.md" | Path.wildcard("guides/*.{md,cheatmd,livemd}")] do
       assert Regex.scan(~r/^```\S+[ \t].*$/m, File.read!(file)) == [],
              "#{file}: write the words in a comment before the fence"
     end
