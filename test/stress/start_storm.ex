@@ -5,7 +5,7 @@ defmodule Penstock.Stress.StartStorm do
   @moduledoc false
 
   alias Penstock.Pool
-  alias Penstock.Stress.{Crashes, Round, Survivors}
+  alias Penstock.Stress.{Crashes, Ends, Round, Survivors}
 
   @victims [:caller, :child, :partition, :supervisor]
   @limit 20
@@ -50,7 +50,7 @@ defmodule Penstock.Stress.StartStorm do
     begun = :ets.new(:begun, [:public, :set, write_concurrency: true])
     callers = for _ <- 1..@callers, do: caller(begun)
     {callers, killed} = storm(victim, begun, callers, @kills_a_round, 0)
-    end_all(callers)
+    Ends.kill_all(callers)
     result = Survivors.until(&exact/0)
     Supervisor.stop(top)
     :ets.delete(begun)
@@ -98,17 +98,6 @@ defmodule Penstock.Stress.StartStorm do
     alive? = Process.alive?(pid)
     Process.exit(pid, :kill)
     if alive?, do: 1, else: 0
-  end
-
-  # Kills the callers, and waits for their ends. A caller that runs meanwhile could otherwise still
-  # start a child, even under the supervisor of the next round.
-  defp end_all(callers) do
-    for pid <- callers, do: kill(pid)
-
-    for pid <- callers do
-      monitor = Process.monitor(pid)
-      receive do: ({:DOWN, ^monitor, :process, ^pid, _reason} -> :ok)
-    end
   end
 
   ## Callers
