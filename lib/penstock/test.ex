@@ -240,8 +240,8 @@ defmodule Penstock.Test do
     * `:refused_us` - `:p50`, `:p99` and `:max` of the refused calls
     * `:ms` - the time of all calls together
 
-  Raises `ArgumentError` if `n` is not an integer between 1 and 1,000,000, `fun` is not a function of
-  arity 0 or 1, or an option is wrong.
+  Raises `ArgumentError`, before it starts a process, if `n` is not an integer between 1 and 1,000,000,
+  `fun` is not a function of arity 0 or 1, or an option is wrong. An option for the gate counts too.
 
   ## Options
 
