@@ -191,7 +191,7 @@ defmodule Penstock.Test do
   A process that is on its way to its end is no leak. It is awaited for 100 ms, and longer if it is
   ready to run and does not get a scheduler. Nothing is awaited if nothing is left.
 
-  Fails with an `ExUnit.AssertionError` that says what is left, and which function made it.
+  Fails with an `ExUnit.AssertionError` that names each thing that is left, and its maker.
 
   Raises `ArgumentError` if `fun` is not a function of arity 0, or an option is wrong.
 

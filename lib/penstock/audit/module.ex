@@ -1,7 +1,7 @@
 defmodule Penstock.Audit.Module do
   @moduledoc false
   # A module of the audited project: its functions, joined with what the tracer saw, and the reach
-  # of the whole project. The rules for code get this.
+  # of the whole project. The rules for code read it.
   #
   # `lines` is a tuple, so that a rule reads any line of a long file in constant time.
 

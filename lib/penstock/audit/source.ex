@@ -288,7 +288,7 @@ defmodule Penstock.Audit.Source do
   end
 
   # Walks through all functions, and again through those that call one whose result is now known to
-  # come from elsewhere. Results only rise; after some rounds what is left of them does not matter.
+  # come from elsewhere. Results only rise, and rises after some rounds do not matter.
   defp settle(functions, scope, bounds) do
     returns = for {key, clauses} <- functions, key <- arities(key, clauses), into: %{}, do: {key, Origin.fixed()}
     settle(Map.keys(functions), functions, %{}, returns, {scope, bounds}, @rounds)

@@ -295,8 +295,8 @@ defmodule Penstock.Test.Tracer do
 
   defp watch(tracer), do: tracer
 
-  # Kills what is told, until nothing is told for a while. A traced process that goes on to create
-  # others must be ended, so this ends in time.
+  # Kills the processes that messages tell of, until no message comes for a while. A traced process that
+  # goes on to create others must be ended, so this ends in time.
   defp calm(tracer, deadline) do
     receive do
       message when is_event(message) ->
