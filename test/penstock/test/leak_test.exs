@@ -96,6 +96,18 @@ defmodule Penstock.Test.LeakTest do
     refute_leak(fn -> Process.send_after(test, :soon, 1) && assert_receive(:soon) end)
   end
 
+  # Most of these functions came with OTP 26 and 27.
+  test "all functions of :timer that repeat or delay a call" do
+    for {name, what} <-
+          [apply_interval: "an interval of :timer", apply_repeatedly: "an interval of :timer"] ++
+            [apply_after: "a timer that expires in "],
+        args <- [[60_000, &self/0], [60_000, &PlantedBugs.work/1, [:done]], [60_000, Kernel, :self, []]],
+        function_exported?(:timer, name, length(args)) do
+      assert failure(fn -> refute_leak(fn -> apply(:timer, name, args) end) end) =~ what
+      refute_leak(fn -> :timer |> apply(name, args) |> elem(1) |> :timer.cancel() end)
+    end
+  end
+
   defp timer_for(pid) do
     Process.send_after(pid, :late, 60_000)
     :ok
