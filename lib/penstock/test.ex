@@ -186,7 +186,8 @@ defmodule Penstock.Test do
       and it was not cancelled
     * a name that `fun` registered for the calling process
     * permits of registered pools and keyed pools that the calling process holds, and did not
-      before
+      before. Of a keyed pool, the 1,000 keys with most permits are looked at. Keys that are longer
+      than 256 bytes in the external term format are not
 
   A process that is on its way to its end is no leak. It is awaited for 100 ms, and longer if it is
   ready to run and does not get a scheduler. Nothing is awaited if nothing is left.
@@ -286,7 +287,8 @@ defmodule Penstock.Test do
     * `:interval` - the mean wait before every other kill, in ms; the others come at once. Default 1
     * `:within` - how long gates may take to recover, in ms. Default 5,000
     * `:gates` - names of gates, which no other test uses. They must be exactly as before. Default:
-      all gates. Of these, only permits count that processes of `fun` hold, or no living process
+      all gates. Of these, only permits count that processes of `fun` hold, or no living process.
+      Of a keyed pool, `kill_storm/2` looks at the same keys as `refute_leak/2`
 
   ## Examples
 

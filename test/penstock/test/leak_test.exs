@@ -125,6 +125,26 @@ defmodule Penstock.Test.LeakTest do
     refute message =~ inspect(pool)
   end
 
+  # The lists for people leave out the newest of more than 1,000 holders.
+  test "permits behind those of many others" do
+    test = self()
+    pool = start_gate!(:pool, limit: 2_000)
+    keyed = start_gate!(:keyed_pool, limit: 2_000)
+
+    for _ <- 1..1_001 do
+      spawn_link(fn ->
+        :ok = Pool.acquire(pool)
+        :ok = KeyedPool.acquire(keyed, "ann")
+        PlantedBugs.tell_and_block(test, :holds)
+      end)
+    end
+
+    for _ <- 1..1_001, do: assert_receive(:holds)
+    message = failure(fn -> refute_leak(fn -> Pool.acquire(pool) && KeyedPool.acquire(keyed, "ann") end) end)
+    assert message =~ "1 permit of #{inspect(pool)}, held by the test's process"
+    assert message =~ "1 permit of #{inspect(keyed)} for the key \"ann\", held by the test's process"
+  end
+
   test "many at once" do
     1..10
     |> Enum.map(fn _ ->
