@@ -269,6 +269,9 @@ defmodule Penstock.Test do
   they were: no permit may be in use, and no caller may wait, that did not before. Processes of `fun`
   that are left then are killed.
 
+  A process whose creator was killed asks the application's gate, and not the one of `own/2`, unless
+  its `$callers` or `$ancestors` lead to the test, as those of tasks do.
+
   What `fun` raises is ignored if a kill came before, in the same run. Otherwise it passes through, and
   so does the exit of a linked process that ends the run.
 
