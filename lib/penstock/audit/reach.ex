@@ -3,7 +3,7 @@ defmodule Penstock.Audit.Reach do
   # Finds how often a call runs, from the graph of calls of all modules, the functions that events reach,
   # the loops that they run in, and the level of each parameter.
 
-  alias Penstock.Audit.{Components, Entries, Function, Known, Origin, Reach, Source, Spec}
+  alias Penstock.Audit.{Components, Entries, Function, Known, Origin, Reach, Senders, Source, Spec}
 
   defstruct modules: %{},
             functions: %{},
@@ -15,6 +15,9 @@ defmodule Penstock.Audit.Reach do
             components: %{},
             loops: MapSet.new(),
             accepting: MapSet.new(),
+            closed?: false,
+            senders: %{},
+            active: MapSet.new(),
             specs: []
 
   @outsider 3
@@ -25,6 +28,9 @@ defmodule Penstock.Audit.Reach do
   @starts [:start, :start_link, :start_monitor]
   # A supervisor calls these at a start.
   @never [:init, :child_spec]
+
+  # A message that a message sends that a message sends: no program of a reader's patience goes further.
+  @message_rounds 4
 
   # Through more modules than this a wait tells little of the tasks that it is for.
   @wait_rounds 3
@@ -73,10 +79,18 @@ defmodule Penstock.Audit.Reach do
         do: {Function.mfa(function), {module, function}}
   end
 
-  @doc "Builds the reach of prepared `modules`."
-  def build(modules) do
+  @doc """
+  Builds the reach of prepared `modules`.
+
+  `project?` says whether the modules are all of a project. If such a project has entries of outsiders, it is
+  closed: a function that none of its functions calls is not called, and a message that no function
+  sends to a server on an outsider's behalf comes from the application itself.
+  """
+  def build(modules, project? \\ false) do
     functions = functions(modules)
-    reach = %Reach{modules: Map.new(modules, &{&1.name, &1}), functions: functions}
+    closed? = project? and Enum.any?(functions, fn {_mfa, {module, function}} -> Entries.outside?(module, function) end)
+    reach = %Reach{modules: Map.new(modules, &{&1.name, &1}), functions: functions, closed?: closed?}
+    reach = if closed?, do: %{reach | senders: Senders.index(modules)}, else: reach
     defaults = defaults(functions)
     edges = Map.new(functions, fn {mfa, {module, function}} -> {mfa, edges(module, function, functions, defaults)} end)
 
@@ -96,7 +110,7 @@ defmodule Penstock.Audit.Reach do
 
     reach = %{reach | components: components(reach)}
     reach = %{reach | params: params(reach)}
-    reach = %{reach | events: events(reach)}
+    reach = active(reach, @message_rounds)
     %{reach | elements: elements(reach), specs: specs(modules)}
   end
 
@@ -165,6 +179,7 @@ defmodule Penstock.Audit.Reach do
         Entries.startup?(function) or function.impl? -> Origin.own_level()
         function.kind in [:defp, :defmacrop, :defmacro] -> Origin.fixed_level()
         Map.has_key?(reach.callers, mfa) and foreign_callers?(reach, mfa) -> Origin.fixed_level()
+        reach.closed? -> Origin.own_level()
         true -> Origin.argument_level()
       end
 
@@ -223,6 +238,43 @@ defmodule Penstock.Audit.Reach do
   end
 
   # --- events
+
+  # The clauses of callbacks that take what an outsider makes a function send, until there are no more.
+  defp active(reach, rounds) do
+    reach = %{reach | events: events(reach)}
+
+    active =
+      for {mfa, {module, function}} <- if(reach.closed?, do: reach.functions, else: %{}),
+          {_clause, index} <- Enum.with_index(function.clauses),
+          entry = Entries.of(module, function, index),
+          entry != nil and Entries.message?(entry),
+          sent_outside?(reach, module, function, index),
+          into: MapSet.new(),
+          do: {mfa, index}
+
+    if rounds == 0 or active == reach.active, do: reach, else: active(%{reach | active: active}, rounds - 1)
+  end
+
+  defp sent_outside?(reach, module, function, index) do
+    reach.senders
+    |> Senders.of(module, function, index)
+    |> Enum.any?(fn {from, call} ->
+      {sender, function} = Map.fetch!(reach.functions, from)
+
+      not Entries.tool?(sender) and not waits?(function) and
+        weaken(reached(reach, sender, function, call), %{call | frames: absent(call.frames)}) >= @outsider
+    end)
+  end
+
+  # How strongly outsiders reach a call, without the conditions around it.
+  defp reached(reach, module, function, call) do
+    received = Enum.filter(call.frames, fn {_id, kind, _data} -> kind == :receive end)
+
+    case local_event(reach, module, function, %{call | frames: received}) do
+      {strength, _entry} -> strength
+      nil -> reach.events |> Map.get(Function.mfa(function), {0}) |> elem(0)
+    end
+  end
 
   # From the strongest entries on, each function takes the first that reaches it.
   defp events(reach) do
@@ -300,7 +352,7 @@ defmodule Penstock.Audit.Reach do
     entry = Entries.of(module, function, call.clause)
 
     cond do
-      entry != nil -> entry |> strength(function, module, call) |> label(entry, function)
+      entry != nil -> entry |> strength(reach, function, module, call) |> label(entry, function)
       function.kind == :route -> {weaken(@outsider, call), {"a request", Function.mfa(function)}}
       loop?(reach, function, call) -> {weaken(@outsider, call), {"a message of its loop", Function.mfa(function)}}
       true -> nil
@@ -311,10 +363,16 @@ defmodule Penstock.Audit.Reach do
     end
   end
 
-  defp strength({strength, _label, _levels}, function, module, call) do
-    strength = if Entries.once?(function) or limited?(module), do: min(strength, @partly), else: strength
+  defp strength({strength, _label, _levels} = entry, reach, function, module, call) do
+    weak? = Entries.once?(function) or limited?(module) or inactive?(reach, entry, function, call)
+    strength = if weak?, do: min(strength, @partly), else: strength
     strength |> min(sent(module, function, call.clause)) |> weaken(call)
   end
+
+  defp inactive?(reach, entry, function, call),
+    do:
+      reach.closed? and Entries.message?(entry) and
+        not MapSet.member?(reach.active, {Function.mfa(function), call.clause})
 
   # A server's own functions send it its calls and casts: conditions in front of all of these count.
   defp sent(module, %{name: name} = function, index) when name in [:handle_call, :handle_cast] do
@@ -468,7 +526,7 @@ defmodule Penstock.Audit.Reach do
       {level, strength, {name, line}} when level > 0 and strength > 0 ->
         %{
           kind: :element,
-          severity: element_severity(level, strength),
+          severity: element_severity(reach, mfa, level, strength),
           because: "for each element of #{loop_text(name)} in line #{line}",
           level: level,
           through?: false
@@ -487,7 +545,7 @@ defmodule Penstock.Audit.Reach do
          strength when strength > 0 <- weaken(strength, call) do
       %{
         kind: :element,
-        severity: element_severity(level, strength),
+        severity: element_severity(reach, mfa, level, strength),
         because: "for each element of #{loop_text(name)} in line #{line} of #{show(from)}",
         level: level,
         through?: true
@@ -497,8 +555,18 @@ defmodule Penstock.Audit.Reach do
     end
   end
 
-  defp element_severity(level, @outsider) when level >= 2, do: :high
-  defp element_severity(_level, _strength), do: :medium
+  # In a closed project a message has many elements only if an outsider makes a function send it.
+  defp element_severity(reach, mfa, level, @outsider) when level >= 2 do
+    outside? = level >= Origin.outside_level() or not reach.closed?
+    if outside? or outsiders?(reach, mfa), do: :high, else: :medium
+  end
+
+  defp element_severity(_reach, _mfa, _level, _strength), do: :medium
+
+  defp outsiders?(reach, mfa) do
+    match?(%{^mfa => {@outsider, _entry, _chain}}, reach.events) or
+      Enum.any?(reach.active, fn {active, _index} -> active == mfa end)
+  end
 
   defp event(reach, module, function, call, awaitable?) do
     mfa = Function.mfa(function)
