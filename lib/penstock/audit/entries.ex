@@ -37,9 +37,37 @@ defmodule Penstock.Audit.Entries do
   @once [:mount, :join, :connect]
   @system_messages [:DOWN, :EXIT, :timeout, :nodeup, :nodedown, :"ETS-TRANSFER", :gun_up, :gun_down, :normal]
 
+  # Which parts of the application administrators alone reach.
+  @administrators ~r/(^|\.)(Admin|Back_?[Oo]ffice|SuperUser|Superuser|Staff)|Admin(\.|Web|API|Live|Controller|$)/
+  @administrators_path ~r{(^|[/_])(admin|back_?office|superuser|staff)[/_.]}
+
   @network [:tcp, :udp, :ssl, :sctp, :gun_data, :gun_ws, :gun_response, :http, :circuits_uart]
 
+  @doc """
+  Returns the modules, marked if administrators or developers alone reach them: by their name or file, or since
+  routers serve them in no other scope.
+  """
+  def restrict(modules) do
+    {restricted, open} =
+      Enum.reduce(modules, {[], []}, fn %{routes: {restricted, open}}, {all_restricted, all_open} ->
+        {restricted ++ all_restricted, open ++ all_open}
+      end)
+
+    restricted = MapSet.difference(MapSet.new(restricted), MapSet.new(open))
+    for module <- modules, do: %{module | restricted?: restricted?(module) or MapSet.member?(restricted, module.name)}
+  end
+
+  defp restricted?(module) do
+    Regex.match?(@administrators, inspect(module.name)) or Regex.match?(@administrators_path, module.file) or
+      Module.is?(module, [Phoenix.LiveDashboard.PageBuilder])
+  end
+
   @doc "Returns the entry that clause `index` of the function is, or nil."
+  def of(%{restricted?: true} = module, function, index) do
+    with {strength, label, levels} <- of(%{module | restricted?: false}, function, index),
+         do: {min(strength, @partly), label, Enum.map(levels, &if(&1 == :outside, do: :message, else: &1))}
+  end
+
   def of(module, function, index) do
     clause = Enum.at(function.clauses, index)
     key = {function.name, function.arity}
@@ -137,6 +165,7 @@ defmodule Penstock.Audit.Entries do
 
     Module.is?(module, [Mix.Task, ExUnit.Case, ExUnit.CaseTemplate, Ecto.Migration, Igniter.Mix.Task]) or
       String.starts_with?(name, "Mix.Tasks.") or
+      Regex.match?(~r/(^|\.)(Mock|Fake|Dummy|Stub)[A-Z.]|Mock$/, name) or
       Regex.match?(~r{(^|/)(test|priv/repo|bench|benchmarks?|[^/]*load_?test)/}, module.file)
   end
 

@@ -42,7 +42,7 @@ defmodule Penstock.Audit.Reach do
         %{module | functions: Map.new(module.functions, fn {key, function} -> {key, waiting(function, module)} end)}
       end
 
-    Enum.reduce(1..@wait_rounds, modules, fn _round, modules -> wait_elsewhere(modules) end)
+    Enum.reduce(1..@wait_rounds, Entries.restrict(modules), fn _round, modules -> wait_elsewhere(modules) end)
   end
 
   # A function of another module that waits, and creates nothing itself, waits for its callers' tasks.
@@ -667,6 +667,10 @@ defmodule Penstock.Audit.Reach do
     {_outer, found?} = Macro.prewalk(outer, false, fn node, found? -> {node, found? or node == inner} end)
     found?
   end
+
+  @doc "Returns whether the project has supervisors for children, and none of them has a limit."
+  def unlimited?(reach),
+    do: reach.closed? and reach.specs != [] and Enum.all?(reach.specs, fn {_, _, spec} -> spec.limit == :none end)
 
   @doc "Returns the specs of the supervisor that a call starts a child under."
   def supervisors(_reach, %{target: nil}), do: []

@@ -2,7 +2,7 @@ defmodule Penstock.Audit.Source do
   @moduledoc false
   # Reads a file of Elixir code, and walks through the modules in it.
 
-  alias Penstock.Audit.{Callback, Condition, Function, Generated, Module, Origin, Scope, Walk}
+  alias Penstock.Audit.{Callback, Condition, Function, Generated, Module, Origin, Routes, Scope, Walk}
 
   defstruct path: nil, lines: {}, quoted: nil, comments: [], modules: []
 
@@ -146,7 +146,7 @@ defmodule Penstock.Audit.Source do
     functions = Map.new(functions, fn {key, clauses} -> {key, function(clauses, walks[key], module)} end)
     functions = Enum.reduce(module.plugs, functions, &route(&1, &2, scope, limits, name))
     {functions, generated} = Generated.add(functions, name, trace)
-    {nested ++ [%{module | functions: functions, generated: generated}], outer}
+    {nested ++ [%{module | functions: functions, generated: generated, routes: routes(module, body, scope)}], outer}
   end
 
   # --- the body of a module
@@ -439,6 +439,11 @@ defmodule Penstock.Audit.Source do
       unset? and String.ends_with?(Atom.to_string(name), "?") -> :unset
       true -> nil
     end
+  end
+
+  defp routes(module, body, scope) do
+    router? = Module.is?(module, [Phoenix.Router]) or Module.uses_as?(module, [:router])
+    if router?, do: Routes.of(body, scope), else: {[], []}
   end
 
   # --- routes of Plug.Router

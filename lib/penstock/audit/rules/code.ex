@@ -55,7 +55,7 @@ defmodule Penstock.Audit.Rules.Code do
 
   @doc "Returns the judgement of a call that creates a process of `kind`, or nil."
   def spawn_judgement(module, function, call, kind) do
-    judgement = Reach.judge(module, function, call, Known.awaitable?(kind))
+    judgement = module |> Reach.judge(function, call, Known.awaitable?(kind)) |> stopping(function, call)
 
     cond do
       judgement == nil ->
@@ -72,19 +72,33 @@ defmodule Penstock.Audit.Rules.Code do
     end
   end
 
+  # A process that only stops another one lives as long as the stop lasts, and there was one process before.
+  defp stopping(nil, _function, _call), do: nil
+
+  defp stopping(judgement, function, call),
+    do: if(Known.stopper?(inside(function, call)), do: %{judgement | severity: :medium}, else: judgement)
+
+  defp inside(function, %{mfa: mfa, line: line, column: column}) do
+    for %{frames: frames, mfa: inner} <- function.calls,
+        Enum.any?(frames, &match?({_id, :spawned, {^mfa, ^line, ^column}}, &1)),
+        do: inner
+  end
+
   defp named(judgement, %{reach: reach}, function, call),
     do: reach |> Named.child(call.child) |> Named.weaken(judgement, reach, function, call)
 
   defp supervised(nil, %Module{}, _call), do: nil
 
   defp supervised(judgement, %Module{} = module, call),
-    do: supervised(judgement, Reach.supervisors(module.reach, call), call)
+    do: supervised(judgement, Reach.supervisors(module.reach, call), call, module.reach)
 
-  # A supervisor that the code does not name may have a limit.
-  defp supervised(judgement, [], %{target: nil}), do: %{judgement | severity: :medium}
-  defp supervised(judgement, [], _call), do: judgement
+  # A supervisor that the code does not name may have a limit, if any of the project has one.
+  defp supervised(judgement, [], %{target: nil}, reach),
+    do: if(Reach.unlimited?(reach), do: judgement, else: %{judgement | severity: :medium})
 
-  defp supervised(judgement, specs, _call) do
+  defp supervised(judgement, [], _call, _reach), do: judgement
+
+  defp supervised(judgement, specs, _call, _reach) do
     cond do
       Enum.any?(specs, &(&1.limit == :none)) -> judgement
       Enum.any?(specs, &(&1.limit == :unknown)) -> %{judgement | severity: :medium}
