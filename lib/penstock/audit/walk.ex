@@ -258,7 +258,7 @@ defmodule Penstock.Audit.Walk do
   defp eval({:receive, meta, [blocks]}, use, state) when is_list(blocks) do
     state = await(%{state | receives?: state.receives? or not spawned?(state)}, pinned?(blocks[:do]))
     inner = push(:receive, meta[:line], state)
-    {origin, inner} = clauses(List.wrap(blocks[:do]), [Origin.outside()], use, inner, inner)
+    {origin, inner} = clauses(List.wrap(blocks[:do]), [Origin.argument()], use, inner, inner)
 
     case blocks[:after] do
       [{:->, _, [[timeout], body]}] ->
