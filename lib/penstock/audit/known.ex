@@ -88,6 +88,9 @@ defmodule Penstock.Audit.Known do
     end
   end
 
+  @doc "Returns whether the call creates a task whose result the caller may wait for."
+  def task?(mfa), do: spawner(mfa) in [:async, :async_child]
+
   @doc "Returns whether calls do no more than stop something."
   def stopper?(mfas) do
     stops = Enum.filter(mfas, fn {_module, name, _arity} -> Atom.to_string(name) =~ @stop_name end)
@@ -155,7 +158,7 @@ defmodule Penstock.Audit.Known do
       module in @limiters -> :limit
       mfa in [{DynamicSupervisor, :count_children, 1}, {Supervisor, :count_children, 1}] -> :limit
       mfa in [{:erlang, :system_info, 1}, {:counters, :get, 2}, {:atomics, :add_get, 3}, {:atomics, :get, 2}] -> :limit
-      {module, name} in [ets: :update_counter, ets: :info] -> :limit
+      {module, name} in [ets: :update_counter, ets: :info, atomics: :compare_exchange] -> :limit
       module in [Map, Keyword, MapSet, :maps] and name in [:has_key?, :get, :fetch, :member?, :is_key, :find] -> :exists
       {module, name} in [ets: :lookup, ets: :member, ets: :insert_new, global: :whereis_name] -> :exists
       text =~ @limit_name -> :limit

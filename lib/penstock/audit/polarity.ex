@@ -13,7 +13,7 @@ defmodule Penstock.Audit.Polarity do
 
   @doc "Returns the bound that is left of `kind` in the branch in which the condition holds, or does not."
   def branch(kind, expression, holds?) when kind in @kinds do
-    if takes?(expression) or composite?(expression) or absent?(expression) == holds?, do: kind
+    if takes?(expression) or absent_in?(expression, holds?), do: kind
   end
 
   def branch(kind, _expression, _holds?), do: kind
@@ -43,7 +43,6 @@ defmodule Penstock.Audit.Polarity do
   defp holds(_pattern), do: :yes
 
   # Whether the expression is true if the thing is not there.
-  defp absent?({operator, _meta, [expression]}) when operator in [:!, :not], do: not absent?(expression)
   defp absent?({:is_nil, _meta, [_value]}), do: true
   defp absent?({operator, _meta, [_left, right]}) when operator in [:==, :===], do: right in @missing
   defp absent?({operator, _meta, [_left, right]}) when operator in [:!=, :!==], do: right not in @missing
@@ -54,10 +53,16 @@ defmodule Penstock.Audit.Polarity do
 
   defp absence?(name), do: Atom.to_string(name) =~ @absences
 
-  # Which part of it holds is not known.
-  defp composite?({operator, _meta, [_left, _right]}), do: operator in [:and, :or, :&&, :||, :in]
-  defp composite?({operator, _meta, [expression]}) when operator in [:!, :not], do: composite?(expression)
-  defp composite?(_expression), do: false
+  # If a conjunction holds, all of its parts do. Which part of another one holds is not known.
+  defp absent_in?({operator, _meta, [left, right]}, true) when operator in [:and, :&&],
+    do: absent_in?(left, true) or absent_in?(right, true)
+
+  defp absent_in?({operator, _meta, [left, right]}, false) when operator in [:or, :||],
+    do: absent_in?(left, false) or absent_in?(right, false)
+
+  defp absent_in?({operator, _meta, [_left, _right]}, _holds?) when operator in [:and, :or, :&&, :||, :in], do: true
+  defp absent_in?({operator, _meta, [inner]}, holds?) when operator in [:!, :not], do: absent_in?(inner, not holds?)
+  defp absent_in?(expression, holds?), do: absent?(expression) == holds?
 
   defp takes?(expression) do
     {_expression, found?} =

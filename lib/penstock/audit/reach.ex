@@ -514,9 +514,26 @@ defmodule Penstock.Audit.Reach do
   `awaitable?` says whether the caller may wait for what the call starts.
   """
   def judge(%{reach: reach} = module, function, call, awaitable?) do
+    awaitable? = awaitable? and not dropped?(function, call)
+
     if Entries.tool?(module),
       do: nil,
-      else: element(reach, function, call, awaitable?) || event(reach, module, function, call, awaitable?)
+      else:
+        worst(element(reach, function, call, awaitable?), fn -> event(reach, module, function, call, awaitable?) end)
+  end
+
+  # No code has the task, so none waits for it, unless a receive takes its message.
+  defp dropped?(function, call), do: Known.task?(call.mfa) and call.use == :discarded and not function.receives?
+
+  # An outsider's event counts for more than a loop over the application's own data.
+  defp worst(nil, event), do: event.()
+  defp worst(%{severity: :high} = element, _event), do: element
+
+  defp worst(element, event) do
+    case event.() do
+      %{severity: :high} = event -> event
+      _other -> element
+    end
   end
 
   defp element(reach, function, call, awaitable?) do
