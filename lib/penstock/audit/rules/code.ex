@@ -64,6 +64,9 @@ defmodule Penstock.Audit.Rules.Code do
       kind in [:spawn, :task, :async] ->
         judgement
 
+      unique?(function, call) ->
+        supervised(%{judgement | severity: :medium}, module, call)
+
       call.child != nil ->
         named(judgement, module, function, call) |> supervised(module, call)
 
@@ -71,6 +74,21 @@ defmodule Penstock.Audit.Rules.Code do
         supervised(judgement, module, call)
     end
   end
+
+  # A supervisor with a fixed strategy refuses a second child of an id. A wrapper that gets the child's spec
+  # does not know whether the child has a name, which would have the same effect.
+  defp unique?(function, %{mfa: {module, :start_child, 2}, args: [_supervisor, child]} = call) do
+    (module in [Supervisor, :supervisor] and not is_list(child)) or
+      (variable?(child) and elem(child, 0) in params(function, call.clause))
+  end
+
+  defp unique?(_function, _call), do: false
+
+  defp params(function, index),
+    do: for({name, _meta, context} when is_atom(context) <- Enum.at(function.clauses, index).params, do: name)
+
+  defp variable?({name, _meta, context}), do: is_atom(name) and is_atom(context)
+  defp variable?(_expression), do: false
 
   # A process that only stops another one lives as long as the stop lasts, and there was one process before.
   defp stopping(nil, _function, _call), do: nil
