@@ -26,6 +26,7 @@ defmodule Penstock.Audit.Reach do
   @chain 10
   # Names of functions that start a server.
   @starts [:start, :start_link, :start_monitor]
+  @callbacks [:handle_call, :handle_cast, :handle_info]
   # A supervisor calls these at a start.
   @never [:init, :child_spec]
 
@@ -305,8 +306,11 @@ defmodule Penstock.Audit.Reach do
   end
 
   # Functions that start a server are judged where they are called.
-  defp passes?(reach, {_module, name, _arity} = mfa),
-    do: name not in @never and not (name in @starts and starter?(reach, mfa))
+  # In a closed project the messages that are sent tell which clauses of a callback run, not a call of it.
+  defp passes?(reach, {_module, name, _arity} = mfa) do
+    name not in @never and not (name in @starts and starter?(reach, mfa)) and
+      not (reach.closed? and name in @callbacks)
+  end
 
   @doc "Returns whether a function of the project starts a server by itself."
   def starter?(reach, mfa) do

@@ -137,7 +137,7 @@ defmodule Penstock.Audit.Source do
     limits =
       for definition <- definitions,
           kind = bound(definition),
-          into: %{},
+          into: listed(functions),
           do: {{definition.name, definition.arity}, kind}
 
     # Imports anywhere in the body count for the whole of it, which a program that compiles keeps.
@@ -410,6 +410,14 @@ defmodule Penstock.Audit.Source do
   defp smaller?({name, _, context}, {:rest, name}) when is_atom(context), do: true
   defp smaller?({:-, _, [{name, _, context}, _by]}, {:number, name}) when is_atom(context), do: true
   defp smaller?(_arg, _rest), do: false
+
+  # A function with a clause for each of some texts accepts those alone, or tells of another one.
+  defp listed(functions) do
+    for {key, clauses} <- functions,
+        Enum.count(clauses, fn clause -> Enum.any?(clause.params, &is_binary/1) end) > 1,
+        into: %{},
+        do: {key, :member}
+  end
 
   # The bound that a local function looks at, for the conditions that call it.
   defp bound(%{body: body, name: name}) do

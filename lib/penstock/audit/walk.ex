@@ -464,6 +464,8 @@ defmodule Penstock.Audit.Walk do
     if Enum.any?(args, &function?/1) do
       {inner, params, inner_use} = around(mfa, origins, meta, use, state)
 
+      inner = if Known.loop(mfa), do: guarded(collection_kind(args, state), inner), else: inner
+
       inner =
         Enum.reduce(args, inner, fn arg, inner ->
           if(function?(arg), do: function(arg, params, inner_use, inner), else: inner)
@@ -473,6 +475,12 @@ defmodule Penstock.Audit.Walk do
     else
       state
     end
+  end
+
+  # A collection that was computed from a limit, as `free = Enum.take(jobs, @most - map_size(running))`.
+  defp collection_kind(args, state) do
+    kinds = for {name, _meta, context} <- args, is_atom(name) and is_atom(context), do: state.marks[name]
+    if :limit in kinds, do: :limit
   end
 
   # The frame around the functions that a call gets, and the origins of their parameters.
