@@ -9,6 +9,7 @@ defmodule Penstock.Audit.Condition do
 
   alias Penstock.Audit.{Known, Scope}
 
+  @sizes [:map_size, :length, :count, :size]
   @comparisons [:<, :>, :<=, :>=]
   @strength %{nil => 0, member: 1, exists: 2, unset: 3, limit: 4}
   # A comparison with one of these asks whether there is anything at all.
@@ -59,6 +60,10 @@ defmodule Penstock.Audit.Condition do
     do: :exists
 
   defp of({:in, _meta, [_value, _list]}, _scope, _marks, _limits), do: :member
+
+  # What is left of a number after those that are there, as `@most - map_size(running)`.
+  defp of({:-, _meta, [_most, {name, _, [_collection]}]}, _scope, _marks, _limits) when name in @sizes, do: :limit
+  defp of({:-, _meta, [_most, {{:., _, [_, name]}, _, [_]}]}, _scope, _marks, _limits) when name in @sizes, do: :limit
 
   # A key in the text is no key of outsiders: `params["file"]` asks whether a field is given.
   defp of({{:., _, [Access, :get]}, _meta, [_subject, key]}, _scope, _marks, _limits),

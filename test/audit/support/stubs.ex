@@ -79,6 +79,14 @@ defmodule Phoenix.Controller do
   def put_flash(conn, _kind, _text), do: conn
 end
 
+defmodule Phoenix.Router do
+  @moduledoc false
+  defmacro __using__(_opts), do: quote(do: import(Phoenix.Router))
+  defmacro scope(_path, _module, _block), do: nil
+  defmacro pipe_through(_pipelines), do: nil
+  defmacro post(_path, _controller, _action), do: nil
+end
+
 defmodule Phoenix.Socket do
   @moduledoc false
   defstruct assigns: %{}, topic: nil
