@@ -120,13 +120,8 @@ defmodule Penstock.Audit.Entries do
   @doc "Returns whether the entry takes messages, which a function of the project may send."
   def message?({_strength, _label, levels}), do: :message in levels
 
-  @doc "Returns whether outsiders enter the function without a message of the project."
-  def outside?(module, function) do
-    not tool?(module) and
-      Enum.any?(Enum.with_index(function.clauses), fn {_clause, index} ->
-        with {@outsider, _label, levels} <- of(module, function, index), do: :outside in levels, else: (_none -> false)
-      end)
-  end
+  @doc "Returns whether outsiders enter by it without a message of the project."
+  def outside?({strength, _label, levels}), do: strength == @outsider and :outside in levels
 
   @doc "Returns the levels of a function's parameters that follow from its entry, as a list, or nil."
   def levels(module, function) do

@@ -15,6 +15,7 @@ defmodule Penstock.Audit.Reach do
             components: %{},
             loops: MapSet.new(),
             accepting: MapSet.new(),
+            entries: %{},
             closed?: false,
             senders: %{},
             active: MapSet.new(),
@@ -89,8 +90,16 @@ defmodule Penstock.Audit.Reach do
   """
   def build(modules, project? \\ false) do
     functions = functions(modules)
-    closed? = project? and Enum.any?(functions, fn {_mfa, {module, function}} -> Entries.outside?(module, function) end)
-    reach = %Reach{modules: Map.new(modules, &{&1.name, &1}), functions: functions, closed?: closed?}
+    entries = entries(functions)
+    closed? = project? and Enum.any?(entries, fn {_mfa, found} -> Enum.any?(Map.values(found), &Entries.outside?/1) end)
+
+    reach = %Reach{
+      modules: Map.new(modules, &{&1.name, &1}),
+      functions: functions,
+      entries: entries,
+      closed?: closed?
+    }
+
     reach = if closed?, do: %{reach | senders: Senders.index(modules)}, else: reach
     defaults = defaults(functions)
     edges = Map.new(functions, fn {mfa, {module, function}} -> {mfa, edges(module, function, functions, defaults)} end)
@@ -113,6 +122,23 @@ defmodule Penstock.Audit.Reach do
     reach = %{reach | params: params(reach)}
     reach = active(reach, @message_rounds)
     %{reach | elements: elements(reach), specs: specs(modules)}
+  end
+
+  # Most functions are no entries: the map has the others, each with the entries of its clauses.
+  defp entries(functions) do
+    for {mfa, {module, function}} <- functions,
+        not Entries.tool?(module),
+        found = entries(module, function),
+        found != %{},
+        into: %{},
+        do: {mfa, found}
+  end
+
+  defp entries(module, function) do
+    for index <- indices(length(function.clauses)),
+        entry = Entries.of(module, function, index),
+        into: %{},
+        do: {index, entry}
   end
 
   defp waiting(function, module) do
@@ -245,10 +271,10 @@ defmodule Penstock.Audit.Reach do
     reach = %{reach | events: events(reach)}
 
     active =
-      for {mfa, {module, function}} <- if(reach.closed?, do: reach.functions, else: %{}),
-          {_clause, index} <- Enum.with_index(function.clauses),
-          entry = Entries.of(module, function, index),
-          entry != nil and Entries.message?(entry),
+      for {mfa, found} <- if(reach.closed?, do: reach.entries, else: %{}),
+          {index, entry} <- found,
+          Entries.message?(entry),
+          {module, function} = Map.fetch!(reach.functions, mfa),
           sent_outside?(reach, module, function, index),
           into: MapSet.new(),
           do: {mfa, index}
@@ -281,6 +307,7 @@ defmodule Penstock.Audit.Reach do
   defp events(reach) do
     sources =
       for {mfa, {module, function}} <- reach.functions,
+          function.kind == :route or Map.has_key?(reach.entries, mfa) or MapSet.member?(reach.loops, mfa),
           not Entries.tool?(module),
           {to, call} <- Map.fetch!(reach.edges, mfa) do
         with {strength, entry} <- local_event(reach, module, function, call),
@@ -353,7 +380,7 @@ defmodule Penstock.Audit.Reach do
   # The event that a call in this very function runs for: the entry that its clause is, or the
   # message of a loop.
   defp local_event(reach, module, function, call) do
-    entry = Entries.of(module, function, call.clause)
+    entry = get_in(reach.entries, [Function.mfa(function), call.clause])
 
     cond do
       entry != nil -> entry |> strength(reach, function, module, call) |> label(entry, function)
