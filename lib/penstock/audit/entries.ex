@@ -33,6 +33,14 @@ defmodule Penstock.Audit.Entries do
     {:perform, 1} => {"a job", [:own], [Oban.Worker, Oban.Pro.Worker, Oban.Pro.Workers.Batch]}
   }
 
+  # Callbacks of clients: the peer that they are connected to decides how often they run.
+  @clients %{
+    {:handle_frame, 2} => {"a frame of a peer", [:outside, :own], [WebSockex]},
+    {:handle_message, 3} =>
+      {"a message of a broker", [:outside, :outside, :own], [Tortoise.Handler, Tortoise311.Handler]},
+    {:handle_event, 1} => {"an event of a chat", [:outside], [Nostrum.Consumer]}
+  }
+
   @controllers [Phoenix.Controller, Plug.Conn, Plug.Builder, Plug.Router]
   @once [:mount, :join, :connect]
   @system_messages [:DOWN, :EXIT, :timeout, :nodeup, :nodedown, :"ETS-TRANSFER", :gun_up, :gun_down, :normal]
@@ -84,6 +92,10 @@ defmodule Penstock.Audit.Entries do
 
       key in Map.keys(@servers) ->
         server(Map.fetch!(@servers, key))
+
+      client?(module, key) ->
+        {label, levels, _modules} = Map.fetch!(@clients, key)
+        {@outsider, label, levels}
 
       key in Map.keys(@partly_bounded) ->
         partly(Map.fetch!(@partly_bounded, key), module)
@@ -168,6 +180,13 @@ defmodule Penstock.Audit.Entries do
 
   defp partly({label, levels, modules}, module),
     do: if(Module.is?(module, modules) or job?(module), do: {@partly, label, levels})
+
+  defp client?(module, key) do
+    case @clients do
+      %{^key => {_label, _levels, modules}} -> Module.is?(module, modules)
+      _none -> false
+    end
+  end
 
   defp job?(module), do: Enum.any?(module.uses, fn {used, _} -> used |> inspect() |> String.contains?("Worker") end)
 

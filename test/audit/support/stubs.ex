@@ -163,6 +163,21 @@ defmodule GenStage do
   def start_link(_module, _args, _opts \\ []), do: :ignore
 end
 
+defmodule WebSockex do
+  @moduledoc false
+  defmacro __using__(_opts), do: nil
+end
+
+defmodule Tortoise.Handler do
+  @moduledoc false
+  defmacro __using__(_opts), do: nil
+end
+
+defmodule Nostrum.Consumer do
+  @moduledoc false
+  defmacro __using__(_opts), do: nil
+end
+
 defmodule Oban.Worker do
   @moduledoc false
   defmacro __using__(_opts) do
