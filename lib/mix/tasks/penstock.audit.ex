@@ -15,8 +15,14 @@ defmodule Mix.Tasks.Penstock.Audit do
 
     * high - an event from outside of the process, such as a request, a message or a client's event,
       or the data of an argument decides how often, and nothing bounds it
-    * medium - the same, but partly bounded, or decided by the application's own data
+    * medium - the same, but partly bounded, decided by the application's own data, or only reached by
+      administrators
     * low - a place that could be bounded, which no such code reaches
+
+  In a Mix project with entries of outsiders, such as controllers, LiveViews and channels, the calls of
+  the project are all the calls there are. So a server's message counts as an outsider's only if a
+  request or the like makes a function send it, and a function that no other one calls counts as own
+  code. Administrators' modules are told by their names and files, and by the scopes of the router.
 
   A gate of Penstock, a pool, a limit in a condition, `:max_children` and `:max_concurrency` are bounds.
 

@@ -31,7 +31,7 @@ defmodule Penstock.Audit.Reach do
   # A supervisor calls these at a start.
   @never [:init, :child_spec]
 
-  # A message that a message sends that a message sends: no program of a reader's patience goes further.
+  # How many servers a message may pass through on its way from an outsider's entry.
   @message_rounds 4
 
   # Through more modules than this a wait tells little of the tasks that it is for.
