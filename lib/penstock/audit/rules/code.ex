@@ -77,9 +77,10 @@ defmodule Penstock.Audit.Rules.Code do
 
   # A supervisor with a fixed strategy refuses a second child of an id. A wrapper that gets the child's spec
   # does not know whether the child has a name, which would have the same effect.
-  defp unique?(function, %{mfa: {module, :start_child, 2}, args: [_supervisor, child]} = call) do
-    (module in [Supervisor, :supervisor] and not is_list(child)) or
-      (variable?(child) and elem(child, 0) in params(function, call.clause))
+  defp unique?(function, %{mfa: {module, :start_child, 2} = mfa, args: [_supervisor, child]} = call) do
+    Known.spawner(mfa) == :child and
+      ((module in [Supervisor, :supervisor] and not is_list(child)) or
+         (variable?(child) and elem(child, 0) in params(function, call.clause)))
   end
 
   defp unique?(_function, _call), do: false
