@@ -69,7 +69,7 @@ defmodule Penstock.Bench.Watched do
     receive do: ({:DOWN, ^monitor, :process, ^pid, _reason} -> :ok)
   end
 
-  # A page asks for what is new since its last answer, which is all when it is opened.
+  # A page asks for the news since its last answer, which is all when it is opened.
   defp watch(port, after_ms, since \\ 0) do
     receive after: (after_ms -> :ok)
     _metrics = get(port, "/metrics")

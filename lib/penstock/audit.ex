@@ -113,7 +113,7 @@ defmodule Penstock.Audit do
     with {:ok, traces} <- Task.await(compilation, :infinity), {:ok, parsed} <- parsed do
       sources = walk(parsed, traces)
       modules = sources |> Enum.flat_map(& &1.modules) |> Generated.inline() |> Reach.prepare()
-      reach = Reach.build(modules)
+      reach = Reach.build(modules, unit.root != nil)
       files = ConfigFile.load(Project.roots(unit), unit.files)
       findings = Enum.flat_map(modules, &check(%{&1 | reach: reach}, rules)) ++ check_files(files, rules)
       {findings, allowed} = unit |> wanted(findings) |> suppress(unit, sources, files, opts)

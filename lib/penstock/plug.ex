@@ -82,14 +82,14 @@ defmodule Penstock.Plug do
   A gate that is closed or not running refuses with 503. This is logged at most once a minute.
 
   With limiters in the gate, responses have the fields `ratelimit-policy` and `ratelimit`, by
-  draft-ietf-httpapi-ratelimit-headers-11: the rate of each limiter, and what is left of it for the
+  draft-ietf-httpapi-ratelimit-headers-11: the rate of each limiter, and the rest of it for the
   key.
 
   ## What is covered
 
   The permits come back when `call/2` has ended or the process has died: after a response was sent, in
-  one piece, in chunks or from a file, and after an error. What is sent by then may still be on its
-  way to a slow client: bound connections by `Penstock.Listener`. A connection that was upgraded to
+  one piece, in chunks or from a file, and after an error. Bytes that were sent by then may still be
+  on their way to a slow client: bound connections by `Penstock.Listener`. A connection that was upgraded to
   a websocket is not covered: see `Penstock.Socket`.
   """
 

@@ -8,7 +8,7 @@ defmodule Penstock.Telemetry do
   | function | what it does |
   |---|---|
   | `metrics/0` | definitions of metrics, for any reporter of `Telemetry.Metrics` |
-  | `measure/0` | emits the events of what is in use now, for a poller |
+  | `measure/0` | emits the events of the use now, for a poller |
 
   With a reporter such as Peep, `TelemetryMetricsPrometheus.Core` or LiveDashboard, pass the metrics:
 
@@ -75,7 +75,7 @@ defmodule Penstock.Telemetry do
   ## What is in use
 
   The reporter tells these events once a second, if they have a handler, and each call of `measure/0`
-  does too. The measurements are what is in use at that instant.
+  does too. The measurements are the use at that instant.
 
   | event | for each | measurements | metadata |
   |---|---|---|---|
@@ -112,7 +112,7 @@ defmodule Penstock.Telemetry do
   alias Penstock.Telemetry.{Definitions, Emit, Usage}
 
   @doc """
-  Emits the events of what is in use now: see "What is in use".
+  Emits the events of the use now: see "What is in use".
 
   Returns `:ok`, and never raises: also if `:telemetry` or the application `:penstock` does not run.
   Several processes can call it at the same time. Each emits all events.
@@ -143,8 +143,8 @@ defmodule Penstock.Telemetry do
   The library `:telemetry_metrics` must be a dependency of your application. Raises `RuntimeError`
   if it is missing.
 
-  Each definition is a struct of `Telemetry.Metrics`: a `sum` of what grows, a `last_value` of what is
-  in use, or a `distribution` of the waits, in ms, with `:buckets`. None is a `summary`. The names of
+  Each definition is a struct of `Telemetry.Metrics`: a `sum` of a total, a `last_value` of a use,
+  or a `distribution` of the waits, in ms, with `:buckets`. None is a `summary`. The names of
   gates, their kinds, reasons and resources are tags. Keys and pids are not.
 
   | metric | tags |

@@ -186,12 +186,13 @@ defmodule Penstock.Test do
       and it was not cancelled
     * a name that `fun` registered for the calling process
     * permits of registered pools and keyed pools that the calling process holds, and did not
-      before
+      before. Of a keyed pool, the 1,000 keys with most permits are looked at. Keys that are longer
+      than 256 bytes in the external term format are not
 
   A process that is on its way to its end is no leak. It is awaited for 100 ms, and longer if it is
   ready to run and does not get a scheduler. Nothing is awaited if nothing is left.
 
-  Fails with an `ExUnit.AssertionError` that says what is left, and which function made it.
+  Fails with an `ExUnit.AssertionError` that names each thing that is left, and its maker.
 
   Raises `ArgumentError` if `fun` is not a function of arity 0, or an option is wrong.
 
@@ -240,8 +241,8 @@ defmodule Penstock.Test do
     * `:refused_us` - `:p50`, `:p99` and `:max` of the refused calls
     * `:ms` - the time of all calls together
 
-  Raises `ArgumentError` if `n` is not an integer between 1 and 1,000,000, `fun` is not a function of
-  arity 0 or 1, or an option is wrong.
+  Raises `ArgumentError`, before it starts a process, if `n` is not an integer between 1 and 1,000,000,
+  `fun` is not a function of arity 0 or 1, or an option is wrong. An option for the gate counts too.
 
   ## Options
 
@@ -268,6 +269,9 @@ defmodule Penstock.Test do
   they were: no permit may be in use, and no caller may wait, that did not before. Processes of `fun`
   that are left then are killed.
 
+  A process whose creator was killed asks the application's gate, and not the one of `own/2`, unless
+  its `$callers` or `$ancestors` lead to the test, as those of tasks do.
+
   What `fun` raises is ignored if a kill came before, in the same run. Otherwise it passes through, and
   so does the exit of a linked process that ends the run.
 
@@ -286,7 +290,8 @@ defmodule Penstock.Test do
     * `:interval` - the mean wait before every other kill, in ms; the others come at once. Default 1
     * `:within` - how long gates may take to recover, in ms. Default 5,000
     * `:gates` - names of gates, which no other test uses. They must be exactly as before. Default:
-      all gates. Of these, only permits count that processes of `fun` hold, or no living process
+      all gates. Of these, only permits count that processes of `fun` hold, or no living process.
+      Of a keyed pool, `kill_storm/2` looks at the same keys as `refute_leak/2`
 
   ## Examples
 

@@ -73,7 +73,7 @@ defmodule Penstock.Audit.CorpusTest do
       assert expected != []
       assert expected -- found == []
 
-      # What is found besides is no false alarm: it stands at a line that has an expected finding.
+      # A further finding is no false alarm: it stands at a line that has an expected finding.
       lines = for {file, _rule, _severity, line} <- expected, do: {file, line}
       assert for({file, _rule, :high, line} = place <- found, {file, line} not in lines, do: place) == []
     end

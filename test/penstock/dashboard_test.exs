@@ -121,7 +121,7 @@ defmodule Penstock.DashboardTest do
 
     test "names an address that this machine does not have" do
       Process.flag(:trap_exit, true)
-      # An address of the documentation range, which nobody has.
+      # An address of the documentation range, which no machine has.
       assert {:error, {:eaddrnotavail, message}} = Dashboard.start_link(port: 0, ip: {192, 0, 2, 1}, token: @token)
       assert message =~ "cannot listen at port 0 of 192.0.2.1: can't assign requested address"
     end

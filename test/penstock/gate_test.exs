@@ -30,7 +30,7 @@ defmodule Penstock.GateTest do
     names
   end
 
-  # Returns what is in use, and how many hits were charged.
+  # Returns the permits in use, and how many hits were charged.
   defp use_of(names) do
     {KeyedPool.info(names.keyed).in_use, Pool.info(names.pool).in_use, RateLimiter.info(names.limiter).allowed}
   end

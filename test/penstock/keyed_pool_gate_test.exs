@@ -6,7 +6,7 @@ defmodule Penstock.KeyedPoolGateTest do
   # |-------------------------------------------|-------------------------------------------|
   # | run, and a function that raises           | permits that outlive the call             |
   # | a process that is spawned, killed, or not | a permit without a process, or a process without one |
-  # | a spawner killed during the spawn         | an offer that nobody takes                |
+  # | a spawner killed during the spawn         | an offer that no process takes            |
   # | a child that is restarted                 | a restart that takes a second permit      |
   # | a stream with a key for each element      | an element that waits for another key     |
   use Penstock.PoolCase, async: true

@@ -477,7 +477,7 @@ defmodule Penstock.MailboxTest do
       {:message_queue_len, queued} = Process.info(server, :message_queue_len)
       assert queued <= 5 + 2
       for sender <- senders, do: kill(sender)
-      # Once nobody sends, all room is back without any traffic.
+      # Once no process sends, all room is back without any traffic.
       eventually(fn -> match?(%{in_use: 0, waiting: 0}, Mailbox.info(server)) end)
       if rem(round, 2) == 0, do: assert(Mailbox.cast(server, :x) == :ok)
       kill(server)

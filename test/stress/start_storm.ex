@@ -5,7 +5,7 @@ defmodule Penstock.Stress.StartStorm do
   @moduledoc false
 
   alias Penstock.Pool
-  alias Penstock.Stress.{Crashes, Round, Survivors}
+  alias Penstock.Stress.{Crashes, Ends, Round, Survivors}
 
   @victims [:caller, :child, :partition, :supervisor]
   @limit 20
@@ -50,7 +50,7 @@ defmodule Penstock.Stress.StartStorm do
     begun = :ets.new(:begun, [:public, :set, write_concurrency: true])
     callers = for _ <- 1..@callers, do: caller(begun)
     {callers, killed} = storm(victim, begun, callers, @kills_a_round, 0)
-    for pid <- callers, do: kill(pid)
+    Ends.kill_all(callers)
     result = Survivors.until(&exact/0)
     Supervisor.stop(top)
     :ets.delete(begun)

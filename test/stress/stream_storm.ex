@@ -4,7 +4,7 @@ defmodule Penstock.Stress.StreamStorm do
   @moduledoc false
 
   alias Penstock.Pool
-  alias Penstock.Stress.{Crashes, Round}
+  alias Penstock.Stress.{Crashes, Ends, Round}
 
   @kills_a_round 1_000
   @consumers 12
@@ -42,7 +42,7 @@ defmodule Penstock.Stress.StreamStorm do
   # The last argument counts killed consumers, tasks and stream monitors. After the last kill of a
   # round, this ends the remaining consumers.
   defp storm(_pool, _tasks, consumers, _limit, 0, killed) do
-    for pid <- consumers, do: Process.exit(pid, :kill)
+    Ends.kill_all(consumers)
     {:ok, killed}
   end
 

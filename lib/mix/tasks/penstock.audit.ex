@@ -15,8 +15,14 @@ defmodule Mix.Tasks.Penstock.Audit do
 
     * high - an event from outside of the process, such as a request, a message or a client's event,
       or the data of an argument decides how often, and nothing bounds it
-    * medium - the same, but partly bounded, or decided by the application's own data
+    * medium - the same, but partly bounded, decided by the application's own data, or only reached by
+      administrators
     * low - a place that could be bounded, which no such code reaches
+
+  In a Mix project with entries of outsiders, such as controllers, LiveViews and channels, the calls of
+  the project are all the calls there are. So a server's message counts as an outsider's only if a
+  request or the like makes a function send it, and a function that no other one calls counts as own
+  code. Administrators' modules are told by their names and files, and by the scopes of the router.
 
   A gate of Penstock, a pool, a limit in a condition, `:max_children` and `:max_concurrency` are bounds.
 
@@ -43,7 +49,8 @@ defmodule Mix.Tasks.Penstock.Audit do
 
   ## Allowing a place
 
-  A comment on the line of a finding, or above it, allows the place. It needs a reason:
+  A comment on the line of a finding, or above it, allows the place. It names one rule or several, and
+  needs a reason:
 
       # penstock:allow PS002 at most one of these runs, since the button is disabled meanwhile
       Task.start(fn -> export(report) end)
@@ -86,6 +93,7 @@ defmodule Mix.Tasks.Penstock.Audit do
 
   defp audit(args) do
     with {:ok, paths, opts} <- parse(args),
+         :ok <- rules_named(opts),
          {:ok, format} <- format(opts),
          {:ok, entries} <- entries(opts[:baseline]),
          {:ok, result} <- Audit.run(paths, audit_options(opts)),
@@ -108,6 +116,14 @@ defmodule Mix.Tasks.Penstock.Audit do
     end
   end
 
+  # All rules would apply otherwise, which a script with an empty variable does not mean.
+  defp rules_named(opts) do
+    case Enum.find(Keyword.take(opts, [:only, :except]), fn {_option, value} -> ids(value) == [] end) do
+      nil -> :ok
+      {option, value} -> {:error, "--#{option} cannot be #{inspect(value)}, which names no rule"}
+    end
+  end
+
   defp format(opts) do
     format = Keyword.get(opts, :format, "text")
     names = Format.names()
@@ -121,9 +137,9 @@ defmodule Mix.Tasks.Penstock.Audit do
     [only: rules(opts, :only), except: rules(opts, :except), compile?: Keyword.get(opts, :compile, true)]
   end
 
-  defp rules(opts, key),
-    do:
-      opts |> Keyword.get_values(key) |> Enum.flat_map(&String.split(&1, ",", trim: true)) |> Enum.map(&String.upcase/1)
+  defp rules(opts, key), do: opts |> Keyword.get_values(key) |> Enum.flat_map(&ids/1)
+
+  defp ids(value), do: for(id <- String.split(value, ","), id = String.trim(id), id != "", do: String.upcase(id))
 
   defp entries(nil), do: {:ok, []}
   defp entries(path), do: Baseline.read(path)

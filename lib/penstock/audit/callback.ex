@@ -2,6 +2,7 @@ defmodule Penstock.Audit.Callback do
   @moduledoc false
   # Tells how often a clause of a server's callback runs, by its head.
 
+  @idle [false, :idle, :stopped, :ready, :not_started]
   @callbacks [:handle_call, :handle_cast, :handle_info]
 
   @doc """
@@ -26,14 +27,17 @@ defmodule Penstock.Audit.Callback do
 
   defp none?(_clause), do: false
 
-  # As `%{indexing: false} = state`: what the clause starts makes that true.
+  # As `%{indexing: false} = state` and `%{status: :idle} = state`: what the clause starts makes that true.
   defp idle?(%{name: name, params: [_message | rest]}) when name in @callbacks and rest != [] do
     {_state, found?} =
       rest
       |> List.last()
       |> Macro.prewalk(false, fn
-        {:%{}, _meta, pairs} = node, found? -> {node, found? or Enum.any?(pairs, &match?({_key, false}, &1))}
-        node, found? -> {node, found?}
+        {:%{}, _meta, pairs} = node, found? ->
+          {node, found? or Enum.any?(pairs, &match?({_key, idle} when idle in @idle, &1))}
+
+        node, found? ->
+          {node, found?}
       end)
 
     found?

@@ -9,6 +9,7 @@ defmodule Penstock.Audit.Condition do
 
   alias Penstock.Audit.{Known, Scope}
 
+  @sizes [:map_size, :length, :count, :size]
   @comparisons [:<, :>, :<=, :>=]
   @strength %{nil => 0, member: 1, exists: 2, unset: 3, limit: 4}
   # A comparison with one of these asks whether there is anything at all.
@@ -60,7 +61,18 @@ defmodule Penstock.Audit.Condition do
 
   defp of({:in, _meta, [_value, _list]}, _scope, _marks, _limits), do: :member
 
-  defp of({:., _meta, [Access, :get]}, _scope, _marks, _limits), do: :exists
+  # What is left of a number after those that are there, as `@most - map_size(running)`.
+  defp of({:-, _meta, [_most, {name, _, [_collection]}]}, _scope, _marks, _limits) when name in @sizes, do: :limit
+  defp of({:-, _meta, [_most, {{:., _, [_, name]}, _, [_]}]}, _scope, _marks, _limits) when name in @sizes, do: :limit
+
+  # A key in the text is no key of outsiders: `params["file"]` asks whether a field is given.
+  defp of({{:., _, [Access, :get]}, _meta, [_subject, key]}, _scope, _marks, _limits),
+    do: if(is_atom(key) or is_binary(key), do: nil, else: :exists)
+
+  defp of({{:., _, [{:__aliases__, _, [module]}, name]}, _meta, args}, _scope, _marks, _limits)
+       when module in [:Map, :Keyword] and name in [:get, :fetch, :fetch!, :has_key?, :pop] and is_list(args) do
+    if Enum.any?(args, &is_binary/1) or (module == :Keyword and Enum.any?(args, &is_atom/1)), do: nil, else: :exists
+  end
 
   defp of({{:., _, [{:__aliases__, _, [:Process]}, :whereis]}, _meta, [name]}, _scope, _marks, _limits) do
     if literal?(name), do: :unset, else: :exists

@@ -33,13 +33,49 @@ defmodule Penstock.Audit.Entries do
     {:perform, 1} => {"a job", [:own], [Oban.Worker, Oban.Pro.Worker, Oban.Pro.Workers.Batch]}
   }
 
+  # Callbacks of clients: the peer that they are connected to decides how often they run.
+  @clients %{
+    {:handle_frame, 2} => {"a frame of a peer", [:outside, :own], [WebSockex]},
+    {:handle_message, 3} =>
+      {"a message of a broker", [:outside, :outside, :own], [Tortoise.Handler, Tortoise311.Handler]},
+    {:handle_event, 1} => {"an event of a chat", [:outside], [Nostrum.Consumer]}
+  }
+
   @controllers [Phoenix.Controller, Plug.Conn, Plug.Builder, Plug.Router]
   @once [:mount, :join, :connect]
   @system_messages [:DOWN, :EXIT, :timeout, :nodeup, :nodedown, :"ETS-TRANSFER", :gun_up, :gun_down, :normal]
 
+  # Which parts of the application administrators alone reach.
+  @administrators ~r/(^|\.)(Admin|Back_?[Oo]ffice|SuperUser|Superuser|Staff)|Admin(\.|Web|API|Live|Controller|$)/
+  @administrators_path ~r{(^|[/_])(admin|back_?office|superuser|staff)[/_.]}
+
   @network [:tcp, :udp, :ssl, :sctp, :gun_data, :gun_ws, :gun_response, :http, :circuits_uart]
 
+  @doc """
+  Returns the modules, marked if administrators or developers alone reach them: by their name or file, or since
+  routers serve them in no other scope.
+  """
+  def restrict(modules) do
+    {restricted, open} =
+      Enum.reduce(modules, {[], []}, fn %{routes: {restricted, open}}, {all_restricted, all_open} ->
+        {restricted ++ all_restricted, open ++ all_open}
+      end)
+
+    restricted = MapSet.difference(MapSet.new(restricted), MapSet.new(open))
+    for module <- modules, do: %{module | restricted?: restricted?(module) or MapSet.member?(restricted, module.name)}
+  end
+
+  defp restricted?(module) do
+    Regex.match?(@administrators, inspect(module.name)) or Regex.match?(@administrators_path, module.file) or
+      Module.is?(module, [Phoenix.LiveDashboard.PageBuilder])
+  end
+
   @doc "Returns the entry that clause `index` of the function is, or nil."
+  def of(%{restricted?: true} = module, function, index) do
+    with {strength, label, levels} <- of(%{module | restricted?: false}, function, index),
+         do: {min(strength, @partly), label, Enum.map(levels, &if(&1 == :outside, do: :message, else: &1))}
+  end
+
   def of(module, function, index) do
     clause = Enum.at(function.clauses, index)
     key = {function.name, function.arity}
@@ -56,6 +92,10 @@ defmodule Penstock.Audit.Entries do
 
       key in Map.keys(@servers) ->
         server(Map.fetch!(@servers, key))
+
+      client?(module, key) ->
+        {label, levels, _modules} = Map.fetch!(@clients, key)
+        {@outsider, label, levels}
 
       key in Map.keys(@partly_bounded) ->
         partly(Map.fetch!(@partly_bounded, key), module)
@@ -88,6 +128,12 @@ defmodule Penstock.Audit.Entries do
         nil
     end
   end
+
+  @doc "Returns whether the entry takes messages, which a function of the project may send."
+  def message?({_strength, _label, levels}), do: :message in levels
+
+  @doc "Returns whether outsiders enter by it without a message of the project."
+  def outside?({strength, _label, levels}), do: strength == @outsider and :outside in levels
 
   @doc "Returns the levels of a function's parameters that follow from its entry, as a list, or nil."
   def levels(module, function) do
@@ -126,6 +172,7 @@ defmodule Penstock.Audit.Entries do
 
     Module.is?(module, [Mix.Task, ExUnit.Case, ExUnit.CaseTemplate, Ecto.Migration, Igniter.Mix.Task]) or
       String.starts_with?(name, "Mix.Tasks.") or
+      Regex.match?(~r/(^|\.)(Mock|Fake|Dummy|Stub)[A-Z.]|Mock$/, name) or
       Regex.match?(~r{(^|/)(test|priv/repo|bench|benchmarks?|[^/]*load_?test)/}, module.file)
   end
 
@@ -133,6 +180,13 @@ defmodule Penstock.Audit.Entries do
 
   defp partly({label, levels, modules}, module),
     do: if(Module.is?(module, modules) or job?(module), do: {@partly, label, levels})
+
+  defp client?(module, key) do
+    case @clients do
+      %{^key => {_label, _levels, modules}} -> Module.is?(module, modules)
+      _none -> false
+    end
+  end
 
   defp job?(module), do: Enum.any?(module.uses, fn {used, _} -> used |> inspect() |> String.contains?("Worker") end)
 

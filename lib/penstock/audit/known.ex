@@ -70,6 +70,10 @@ defmodule Penstock.Audit.Known do
   @limit_name ~r/limit|capacity|room|throttl|overload|quota|allowed|too_many|full\?|busy|available_slot|max_|_max|exceed|backpressure|saturat/
   @exists_name ~r/whereis|lookup|exist|alive|running|started|registered|already|member\?|has_key|find_|get_pid|locked|lock\b|pending|cached|in_progress/
 
+  @stop_name ~r/^(async_)?(stop|terminate|shutdown|shut_down|disconnect|close|kill|exit|delete_child)/
+  # What such code does before and after the stop.
+  @around_stops [:sleep, :unlink, :monitor, :demonitor, :self, :inspect, :whereis, :lookup, :alive?]
+
   @doc "Returns how the call creates a process: `:spawn`, `:task`, `:async`, `:task_child`, `:child` or nil."
   def spawner({module, name, arity}) do
     cond do
@@ -82,6 +86,15 @@ defmodule Penstock.Audit.Known do
       module in @supervisors and name == :start_child and arity == 2 -> :child
       true -> nil
     end
+  end
+
+  @doc "Returns whether the call creates a task whose result the caller may wait for."
+  def task?(mfa), do: spawner(mfa) in [:async, :async_child]
+
+  @doc "Returns whether calls do no more than stop something."
+  def stopper?(mfas) do
+    stops = Enum.filter(mfas, fn {_module, name, _arity} -> Atom.to_string(name) =~ @stop_name end)
+    stops != [] and Enum.all?(mfas -- stops, fn {module, name, _arity} -> module == Logger or name in @around_stops end)
   end
 
   @doc "Returns whether a caller can wait for the process that the call creates."
@@ -145,7 +158,7 @@ defmodule Penstock.Audit.Known do
       module in @limiters -> :limit
       mfa in [{DynamicSupervisor, :count_children, 1}, {Supervisor, :count_children, 1}] -> :limit
       mfa in [{:erlang, :system_info, 1}, {:counters, :get, 2}, {:atomics, :add_get, 3}, {:atomics, :get, 2}] -> :limit
-      {module, name} in [ets: :update_counter, ets: :info] -> :limit
+      {module, name} in [ets: :update_counter, ets: :info, atomics: :compare_exchange] -> :limit
       module in [Map, Keyword, MapSet, :maps] and name in [:has_key?, :get, :fetch, :member?, :is_key, :find] -> :exists
       {module, name} in [ets: :lookup, ets: :member, ets: :insert_new, global: :whereis_name] -> :exists
       text =~ @limit_name -> :limit

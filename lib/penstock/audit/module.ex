@@ -1,7 +1,10 @@
 defmodule Penstock.Audit.Module do
   @moduledoc false
   # A module of the audited project: its functions, joined with what the tracer saw, and the reach
-  # of the whole project. The rules for code get this.
+  # of the whole project. The rules for code read it.
+  #
+  # `routes` are the modules that the module, if it is a router, serves to administrators alone and to everyone.
+  # `restricted?` says whether outsiders do not reach the module.
   #
   # `lines` is a tuple, so that a rule reads any line of a long file in constant time.
 
@@ -17,6 +20,8 @@ defmodule Penstock.Audit.Module do
             functions: %{},
             lines: {},
             schedules: MapSet.new(),
+            routes: {[], []},
+            restricted?: false,
             generated: [],
             reach: nil
 
@@ -33,6 +38,8 @@ defmodule Penstock.Audit.Module do
           functions: %{{atom, arity} => Penstock.Audit.Function.t()},
           lines: tuple,
           schedules: MapSet.t(),
+          routes: {[module], [module]},
+          restricted?: boolean,
           generated: [{pos_integer, {module, atom, arity}}],
           reach: map | nil
         }

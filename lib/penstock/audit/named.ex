@@ -48,8 +48,15 @@ defmodule Penstock.Audit.Named do
   end
 
   @doc "Returns the same for a module that is the child of a supervisor."
-  def child(reach, module),
-    do: starts(reach, for({{^module, name, _arity} = mfa, _function} <- reach.functions, name in @starts, do: mfa))
+  def child(reach, module) do
+    mfas = for {{^module, _name, _arity} = mfa, _function} <- reach.functions, Reach.starter?(reach, mfa), do: mfa
+
+    # A child's spec may name another function than the usual one.
+    case Enum.filter(mfas, fn {_module, name, _arity} -> name in @starts end) do
+      [] -> starts(reach, mfas)
+      usual -> starts(reach, usual)
+    end
+  end
 
   @doc """
   Returns what a name leaves of the judgement of a start. Keys that an outsider chooses, or the elements

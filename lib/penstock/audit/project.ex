@@ -18,7 +18,7 @@ defmodule Penstock.Audit.Project do
         }
 
   @sources ["lib", "web"]
-  # These configure a project. They are read with it, so that the project is what is audited.
+  # These configure a project. They are read with it, so that the audit is of the project.
   @configuration ["config", "rel", "mix.exs"]
   @erlang ["src/**/*.erl", "src/**/*.yrl", "src/**/*.xrl"]
 

@@ -35,7 +35,7 @@ defmodule Penstock.Audit.Query do
 
   defp from?(_args), do: false
 
-  @doc "Returns the expressions that the program runs: the source and what is pinned."
+  @doc "Returns the expressions that the program runs: the source and the pinned expressions."
   def run([{:in, _meta, [_names, source]} | clauses]), do: [source | pinned(clauses)]
   def run([source | clauses]), do: [source | pinned(clauses)]
   def run([]), do: []

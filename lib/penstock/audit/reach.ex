@@ -3,7 +3,7 @@ defmodule Penstock.Audit.Reach do
   # Finds how often a call runs, from the graph of calls of all modules, the functions that events reach,
   # the loops that they run in, and the level of each parameter.
 
-  alias Penstock.Audit.{Components, Entries, Function, Known, Origin, Reach, Source, Spec}
+  alias Penstock.Audit.{Components, Entries, Function, Known, Origin, Reach, Senders, Source, Spec}
 
   defstruct modules: %{},
             functions: %{},
@@ -15,6 +15,10 @@ defmodule Penstock.Audit.Reach do
             components: %{},
             loops: MapSet.new(),
             accepting: MapSet.new(),
+            entries: %{},
+            closed?: false,
+            senders: %{},
+            active: MapSet.new(),
             specs: []
 
   @outsider 3
@@ -23,8 +27,12 @@ defmodule Penstock.Audit.Reach do
   @chain 10
   # Names of functions that start a server.
   @starts [:start, :start_link, :start_monitor]
+  @callbacks [:handle_call, :handle_cast, :handle_info]
   # A supervisor calls these at a start.
   @never [:init, :child_spec]
+
+  # How many servers a message may pass through on its way from an outsider's entry.
+  @message_rounds 4
 
   # Through more modules than this a wait tells little of the tasks that it is for.
   @wait_rounds 3
@@ -36,7 +44,7 @@ defmodule Penstock.Audit.Reach do
         %{module | functions: Map.new(module.functions, fn {key, function} -> {key, waiting(function, module)} end)}
       end
 
-    Enum.reduce(1..@wait_rounds, modules, fn _round, modules -> wait_elsewhere(modules) end)
+    Enum.reduce(1..@wait_rounds, Entries.restrict(modules), fn _round, modules -> wait_elsewhere(modules) end)
   end
 
   # A function of another module that waits, and creates nothing itself, waits for its callers' tasks.
@@ -73,10 +81,26 @@ defmodule Penstock.Audit.Reach do
         do: {Function.mfa(function), {module, function}}
   end
 
-  @doc "Builds the reach of prepared `modules`."
-  def build(modules) do
+  @doc """
+  Builds the reach of prepared `modules`.
+
+  `project?` says whether the modules are all of a project. If such a project has entries of outsiders, it is
+  closed: a function that none of its functions calls is not called, and a message that no function
+  sends to a server on an outsider's behalf comes from the application itself.
+  """
+  def build(modules, project? \\ false) do
     functions = functions(modules)
-    reach = %Reach{modules: Map.new(modules, &{&1.name, &1}), functions: functions}
+    entries = entries(functions)
+    closed? = project? and Enum.any?(entries, fn {_mfa, found} -> Enum.any?(Map.values(found), &Entries.outside?/1) end)
+
+    reach = %Reach{
+      modules: Map.new(modules, &{&1.name, &1}),
+      functions: functions,
+      entries: entries,
+      closed?: closed?
+    }
+
+    reach = if closed?, do: %{reach | senders: Senders.index(modules)}, else: reach
     defaults = defaults(functions)
     edges = Map.new(functions, fn {mfa, {module, function}} -> {mfa, edges(module, function, functions, defaults)} end)
 
@@ -96,8 +120,25 @@ defmodule Penstock.Audit.Reach do
 
     reach = %{reach | components: components(reach)}
     reach = %{reach | params: params(reach)}
-    reach = %{reach | events: events(reach)}
+    reach = active(reach, @message_rounds)
     %{reach | elements: elements(reach), specs: specs(modules)}
+  end
+
+  # Most functions are no entries: the map has the others, each with the entries of its clauses.
+  defp entries(functions) do
+    for {mfa, {module, function}} <- functions,
+        not Entries.tool?(module),
+        found = entries(module, function),
+        found != %{},
+        into: %{},
+        do: {mfa, found}
+  end
+
+  defp entries(module, function) do
+    for index <- indices(length(function.clauses)),
+        entry = Entries.of(module, function, index),
+        into: %{},
+        do: {index, entry}
   end
 
   defp waiting(function, module) do
@@ -165,6 +206,7 @@ defmodule Penstock.Audit.Reach do
         Entries.startup?(function) or function.impl? -> Origin.own_level()
         function.kind in [:defp, :defmacrop, :defmacro] -> Origin.fixed_level()
         Map.has_key?(reach.callers, mfa) and foreign_callers?(reach, mfa) -> Origin.fixed_level()
+        reach.closed? -> Origin.own_level()
         true -> Origin.argument_level()
       end
 
@@ -224,10 +266,48 @@ defmodule Penstock.Audit.Reach do
 
   # --- events
 
+  # The clauses of callbacks that take what an outsider makes a function send, until there are no more.
+  defp active(reach, rounds) do
+    reach = %{reach | events: events(reach)}
+
+    active =
+      for {mfa, found} <- if(reach.closed?, do: reach.entries, else: %{}),
+          {index, entry} <- found,
+          Entries.message?(entry),
+          {module, function} = Map.fetch!(reach.functions, mfa),
+          sent_outside?(reach, module, function, index),
+          into: MapSet.new(),
+          do: {mfa, index}
+
+    if rounds == 0 or active == reach.active, do: reach, else: active(%{reach | active: active}, rounds - 1)
+  end
+
+  defp sent_outside?(reach, module, function, index) do
+    reach.senders
+    |> Senders.of(module, function, index)
+    |> Enum.any?(fn {from, call} ->
+      {sender, function} = Map.fetch!(reach.functions, from)
+
+      not Entries.tool?(sender) and not waits?(function) and
+        weaken(reached(reach, sender, function, call), %{call | frames: absent(call.frames)}) >= @outsider
+    end)
+  end
+
+  # How strongly outsiders reach a call, without the conditions around it.
+  defp reached(reach, module, function, call) do
+    received = Enum.filter(call.frames, fn {_id, kind, _data} -> kind == :receive end)
+
+    case local_event(reach, module, function, %{call | frames: received}) do
+      {strength, _entry} -> strength
+      nil -> reach.events |> Map.get(Function.mfa(function), {0}) |> elem(0)
+    end
+  end
+
   # From the strongest entries on, each function takes the first that reaches it.
   defp events(reach) do
     sources =
       for {mfa, {module, function}} <- reach.functions,
+          function.kind == :route or Map.has_key?(reach.entries, mfa) or MapSet.member?(reach.loops, mfa),
           not Entries.tool?(module),
           {to, call} <- Map.fetch!(reach.edges, mfa) do
         with {strength, entry} <- local_event(reach, module, function, call),
@@ -253,8 +333,11 @@ defmodule Penstock.Audit.Reach do
   end
 
   # Functions that start a server are judged where they are called.
-  defp passes?(reach, {_module, name, _arity} = mfa),
-    do: name not in @never and not (name in @starts and starter?(reach, mfa))
+  # In a closed project the messages that are sent tell which clauses of a callback run, not a call of it.
+  defp passes?(reach, {_module, name, _arity} = mfa) do
+    name not in @never and not (name in @starts and starter?(reach, mfa)) and
+      not (reach.closed? and name in @callbacks)
+  end
 
   @doc "Returns whether a function of the project starts a server by itself."
   def starter?(reach, mfa) do
@@ -297,10 +380,10 @@ defmodule Penstock.Audit.Reach do
   # The event that a call in this very function runs for: the entry that its clause is, or the
   # message of a loop.
   defp local_event(reach, module, function, call) do
-    entry = Entries.of(module, function, call.clause)
+    entry = get_in(reach.entries, [Function.mfa(function), call.clause])
 
     cond do
-      entry != nil -> entry |> strength(function, module, call) |> label(entry, function)
+      entry != nil -> entry |> strength(reach, function, module, call) |> label(entry, function)
       function.kind == :route -> {weaken(@outsider, call), {"a request", Function.mfa(function)}}
       loop?(reach, function, call) -> {weaken(@outsider, call), {"a message of its loop", Function.mfa(function)}}
       true -> nil
@@ -311,10 +394,16 @@ defmodule Penstock.Audit.Reach do
     end
   end
 
-  defp strength({strength, _label, _levels}, function, module, call) do
-    strength = if Entries.once?(function) or limited?(module), do: min(strength, @partly), else: strength
+  defp strength({strength, _label, _levels} = entry, reach, function, module, call) do
+    weak? = Entries.once?(function) or limited?(module) or inactive?(reach, entry, function, call)
+    strength = if weak?, do: min(strength, @partly), else: strength
     strength |> min(sent(module, function, call.clause)) |> weaken(call)
   end
+
+  defp inactive?(reach, entry, function, call),
+    do:
+      reach.closed? and Entries.message?(entry) and
+        not MapSet.member?(reach.active, {Function.mfa(function), call.clause})
 
   # A server's own functions send it its calls and casts: conditions in front of all of these count.
   defp sent(module, %{name: name} = function, index) when name in [:handle_call, :handle_cast] do
@@ -456,9 +545,26 @@ defmodule Penstock.Audit.Reach do
   `awaitable?` says whether the caller may wait for what the call starts.
   """
   def judge(%{reach: reach} = module, function, call, awaitable?) do
+    awaitable? = awaitable? and not dropped?(function, call)
+
     if Entries.tool?(module),
       do: nil,
-      else: element(reach, function, call, awaitable?) || event(reach, module, function, call, awaitable?)
+      else:
+        worst(element(reach, function, call, awaitable?), fn -> event(reach, module, function, call, awaitable?) end)
+  end
+
+  # No code has the task, so none waits for it, unless a receive takes its message.
+  defp dropped?(function, call), do: Known.task?(call.mfa) and call.use == :discarded and not function.receives?
+
+  # An outsider's event counts for more than a loop over the application's own data.
+  defp worst(nil, event), do: event.()
+  defp worst(%{severity: :high} = element, _event), do: element
+
+  defp worst(element, event) do
+    case event.() do
+      %{severity: :high} = event -> event
+      _other -> element
+    end
   end
 
   defp element(reach, function, call, awaitable?) do
@@ -468,7 +574,7 @@ defmodule Penstock.Audit.Reach do
       {level, strength, {name, line}} when level > 0 and strength > 0 ->
         %{
           kind: :element,
-          severity: element_severity(level, strength),
+          severity: element_severity(reach, mfa, level, strength),
           because: "for each element of #{loop_text(name)} in line #{line}",
           level: level,
           through?: false
@@ -487,7 +593,7 @@ defmodule Penstock.Audit.Reach do
          strength when strength > 0 <- weaken(strength, call) do
       %{
         kind: :element,
-        severity: element_severity(level, strength),
+        severity: element_severity(reach, mfa, level, strength),
         because: "for each element of #{loop_text(name)} in line #{line} of #{show(from)}",
         level: level,
         through?: true
@@ -497,8 +603,18 @@ defmodule Penstock.Audit.Reach do
     end
   end
 
-  defp element_severity(level, @outsider) when level >= 2, do: :high
-  defp element_severity(_level, _strength), do: :medium
+  # In a closed project a message has many elements only if an outsider makes a function send it.
+  defp element_severity(reach, mfa, level, @outsider) when level >= 2 do
+    outside? = level >= Origin.outside_level() or not reach.closed?
+    if outside? or outsiders?(reach, mfa), do: :high, else: :medium
+  end
+
+  defp element_severity(_reach, _mfa, _level, _strength), do: :medium
+
+  defp outsiders?(reach, mfa) do
+    match?(%{^mfa => {@outsider, _entry, _chain}}, reach.events) or
+      Enum.any?(reach.active, fn {active, _index} -> active == mfa end)
+  end
 
   defp event(reach, module, function, call, awaitable?) do
     mfa = Function.mfa(function)
@@ -599,6 +715,10 @@ defmodule Penstock.Audit.Reach do
     {_outer, found?} = Macro.prewalk(outer, false, fn node, found? -> {node, found? or node == inner} end)
     found?
   end
+
+  @doc "Returns whether the project has supervisors for children, and none of them has a limit."
+  def unlimited?(reach),
+    do: reach.closed? and reach.specs != [] and Enum.all?(reach.specs, fn {_, _, spec} -> spec.limit == :none end)
 
   @doc "Returns the specs of the supervisor that a call starts a child under."
   def supervisors(_reach, %{target: nil}), do: []

@@ -2,7 +2,7 @@ defmodule Penstock.Audit.Source do
   @moduledoc false
   # Reads a file of Elixir code, and walks through the modules in it.
 
-  alias Penstock.Audit.{Callback, Condition, Function, Generated, Module, Origin, Scope, Walk}
+  alias Penstock.Audit.{Callback, Condition, Function, Generated, Module, Origin, Routes, Scope, Walk}
 
   defstruct path: nil, lines: {}, quoted: nil, comments: [], modules: []
 
@@ -137,7 +137,7 @@ defmodule Penstock.Audit.Source do
     limits =
       for definition <- definitions,
           kind = bound(definition),
-          into: %{},
+          into: listed(functions),
           do: {{definition.name, definition.arity}, kind}
 
     # Imports anywhere in the body count for the whole of it, which a program that compiles keeps.
@@ -146,7 +146,7 @@ defmodule Penstock.Audit.Source do
     functions = Map.new(functions, fn {key, clauses} -> {key, function(clauses, walks[key], module)} end)
     functions = Enum.reduce(module.plugs, functions, &route(&1, &2, scope, limits, name))
     {functions, generated} = Generated.add(functions, name, trace)
-    {nested ++ [%{module | functions: functions, generated: generated}], outer}
+    {nested ++ [%{module | functions: functions, generated: generated, routes: routes(module, body, scope)}], outer}
   end
 
   # --- the body of a module
@@ -288,7 +288,7 @@ defmodule Penstock.Audit.Source do
   end
 
   # Walks through all functions, and again through those that call one whose result is now known to
-  # come from elsewhere. Results only rise; after some rounds what is left of them does not matter.
+  # come from elsewhere. Results only rise, and rises after some rounds do not matter.
   defp settle(functions, scope, bounds) do
     returns = for {key, clauses} <- functions, key <- arities(key, clauses), into: %{}, do: {key, Origin.fixed()}
     settle(Map.keys(functions), functions, %{}, returns, {scope, bounds}, @rounds)
@@ -411,6 +411,14 @@ defmodule Penstock.Audit.Source do
   defp smaller?({:-, _, [{name, _, context}, _by]}, {:number, name}) when is_atom(context), do: true
   defp smaller?(_arg, _rest), do: false
 
+  # A function with a clause for each of some texts accepts those alone, or tells of another one.
+  defp listed(functions) do
+    for {key, clauses} <- functions,
+        Enum.count(clauses, fn clause -> Enum.any?(clause.params, &is_binary/1) end) > 1,
+        into: %{},
+        do: {key, :member}
+  end
+
   # The bound that a local function looks at, for the conditions that call it.
   defp bound(%{body: body, name: name}) do
     {_body, {counts?, compares?, unset?}} =
@@ -439,6 +447,11 @@ defmodule Penstock.Audit.Source do
       unset? and String.ends_with?(Atom.to_string(name), "?") -> :unset
       true -> nil
     end
+  end
+
+  defp routes(module, body, scope) do
+    router? = Module.is?(module, [Phoenix.Router]) or Module.uses_as?(module, [:router])
+    if router?, do: Routes.of(body, scope), else: {[], []}
   end
 
   # --- routes of Plug.Router

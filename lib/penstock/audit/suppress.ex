@@ -7,7 +7,8 @@ defmodule Penstock.Audit.Suppress do
   defstruct rules: [], reason: "", line: 1, target: 1
 
   @id "PS000"
-  @pattern ~r/^#+\s*penstock:allow\b[\s:]*((?:PS\d+\b(?:\s*,\s*PS\d+\b)*)?)(.*)$/i
+  # Commas between the rules may be left out. Otherwise the second rule would be a part of the reason.
+  @pattern ~r/^#+\s*penstock:allow\b[\s:]*((?:PS\d+\b(?:[\s,]+PS\d+\b)*)?)(.*)$/i
 
   @doc "The rule of findings about comments that have no effect."
   def id, do: @id
@@ -16,7 +17,7 @@ defmodule Penstock.Audit.Suppress do
   def find(comments, lines) do
     for {line, text} <- comments, [_match, rules, reason] <- List.wrap(run(text)) do
       %__MODULE__{
-        rules: rules |> String.upcase() |> String.split(~r/\s*,\s*/, trim: true),
+        rules: rules |> String.upcase() |> String.split(~r/[\s,]+/, trim: true),
         reason: String.trim(reason),
         line: line,
         target: target(line, lines)

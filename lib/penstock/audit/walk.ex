@@ -10,7 +10,7 @@ defmodule Penstock.Audit.Walk do
   #   * `frames` - what encloses the place, as `Penstock.Audit.Call` says
   #   * `calls`, `awaits`, `reads`, `specs` - what was found
 
-  alias Penstock.Audit.{Call, Condition, Known, Origin, Query, Scope, Spec}
+  alias Penstock.Audit.{Call, Condition, Known, Origin, Polarity, Query, Scope, Spec}
 
   @own_keys [:assigns, :private, :adapter, :endpoint, :state]
   @operators [:+, :-, :*, :/, :<>, :++, :--, :==, :!=, :===, :!==, :<, :>, :<=, :>=, :!, :not, :in]
@@ -157,14 +157,26 @@ defmodule Penstock.Audit.Walk do
   defp eval({:case, _meta, [subject, [{:do, clauses} | _]]}, use, state) when is_list(clauses) do
     {origin, asked} = eval(subject, :used, guarded(Condition.started(clauses), state))
     state = %{asked | frames: state.frames}
-    clauses(clauses, [origin], use, branched(subject_kind(subject, clauses, state), state), state)
+    kind = subject_kind(subject, clauses, state)
+    inner = push(:branch, nil, state)
+    clauses(clauses, [origin], use, inner, state, &Polarity.clause(kind, subject, &1, &2))
   end
 
   defp eval({name, _meta, [condition, [{:do, _} | _] = blocks]}, use, state) when name in [:if, :unless] do
     {_origin, state} = eval(condition, :used, state)
-    inner = branched(condition_kind(condition, state), state)
-    inner = if name == :unless or negated?(condition), do: push(:absent, nil, inner), else: inner
-    branches(Keyword.values(blocks), use, inner, state)
+    kind = condition_kind(condition, state)
+
+    {origins, inner} =
+      Enum.map_reduce(blocks, state, fn {key, body}, inner ->
+        env = inner.env
+        holds? = key == :do == (name == :if)
+        inner = kind |> Polarity.branch(condition, holds?) |> branched(%{inner | frames: state.frames})
+        inner = if name == :unless or negated?(condition), do: push(:absent, nil, inner), else: inner
+        {origin, inner} = eval(body, use, inner)
+        {origin, %{inner | env: env}}
+      end)
+
+    {Origin.join_all(origins), leave(inner, state)}
   end
 
   defp eval({:cond, _meta, [[{:do, clauses} | _]]}, use, state) when is_list(clauses) do
@@ -172,7 +184,7 @@ defmodule Penstock.Audit.Walk do
       Enum.map_reduce(clauses, state, fn
         {:->, _, [[condition], body]}, inner ->
           {_origin, inner} = eval(condition, :used, inner)
-          inner = branched(condition_kind(condition, inner), inner)
+          inner = condition |> condition_kind(inner) |> Polarity.branch(condition, true) |> branched(inner)
           env = inner.env
           {origin, inner} = eval(body, use, inner)
           {origin, %{inner | env: env}}
@@ -193,11 +205,12 @@ defmodule Penstock.Audit.Walk do
           {origin, inner} = eval(expression, {:bound, names(pattern)}, inner)
           {patterns, guards} = patterns([pattern])
           clause = Condition.clause(patterns, guards, inner.scope, inner.limits)
-          bind(pattern, origin, branched(expression |> kind(inner) |> Condition.stronger(clause), inner))
+          kind = expression |> kind(inner) |> Polarity.clause(expression, hd(patterns), [])
+          bind(pattern, origin, branched(Condition.stronger(kind, clause), inner))
 
         expression, inner ->
           {_origin, inner} = eval(expression, :used, inner)
-          guarded(kind(expression, inner), inner)
+          guarded(filter_kind(kind(expression, inner)), inner)
       end)
 
     {origin, inner} = eval(blocks[:do], use, inner)
@@ -245,7 +258,7 @@ defmodule Penstock.Audit.Walk do
   defp eval({:receive, meta, [blocks]}, use, state) when is_list(blocks) do
     state = await(%{state | receives?: state.receives? or not spawned?(state)}, pinned?(blocks[:do]))
     inner = push(:receive, meta[:line], state)
-    {origin, inner} = clauses(List.wrap(blocks[:do]), [Origin.outside()], use, inner, inner)
+    {origin, inner} = clauses(List.wrap(blocks[:do]), [Origin.argument()], use, inner, inner)
 
     case blocks[:after] do
       [{:->, _, [[timeout], body]}] ->
@@ -287,14 +300,14 @@ defmodule Penstock.Audit.Walk do
 
   defp eval({operator, _meta, [left, right]}, use, state) when operator in [:&&, :and] do
     {_origin, inner} = eval(left, :used, state)
-    inner = guarded(kind(left, inner), inner)
+    inner = left |> kind(inner) |> Polarity.branch(left, true) |> guarded(inner)
     {origin, inner} = eval(right, use, inner)
     {origin, leave(inner, state)}
   end
 
   defp eval({operator, _meta, [left, right]}, use, state) when operator in [:||, :or] do
     {first, state} = eval(left, use, state)
-    {second, inner} = eval(right, use, guarded(kind(left, state), state))
+    {second, inner} = eval(right, use, left |> kind(state) |> Polarity.branch(left, false) |> guarded(state))
     {Origin.join(first, second), leave(inner, state)}
   end
 
@@ -451,6 +464,8 @@ defmodule Penstock.Audit.Walk do
     if Enum.any?(args, &function?/1) do
       {inner, params, inner_use} = around(mfa, origins, meta, use, state)
 
+      inner = if Known.loop(mfa), do: guarded(collection_kind(args, state), inner), else: inner
+
       inner =
         Enum.reduce(args, inner, fn arg, inner ->
           if(function?(arg), do: function(arg, params, inner_use, inner), else: inner)
@@ -460,6 +475,12 @@ defmodule Penstock.Audit.Walk do
     else
       state
     end
+  end
+
+  # A collection that was computed from a limit, as `free = Enum.take(jobs, @most - map_size(running))`.
+  defp collection_kind(args, state) do
+    kinds = for {name, _meta, context} <- args, is_atom(name) and is_atom(context), do: state.marks[name]
+    if :limit in kinds, do: :limit
   end
 
   # The frame around the functions that a call gets, and the origins of their parameters.
@@ -775,12 +796,14 @@ defmodule Penstock.Audit.Walk do
 
   defp spawned?(state), do: Enum.any?(state.frames, fn {_id, kind, _data} -> kind == :spawned end)
 
-  defp clauses(clauses, origins, use, inner, outer) do
-    {results, inner} =
-      Enum.map_reduce(clauses, inner, fn
-        {:->, _meta, [patterns, body]}, inner ->
+  # `guard` gets the pattern of a clause and those before it, and returns the bound that they look at.
+  defp clauses(clauses, origins, use, inner, outer, guard \\ fn _pattern, _earlier -> nil end) do
+    {results, {inner, _earlier}} =
+      Enum.map_reduce(clauses, {inner, []}, fn
+        {:->, _meta, [patterns, body]}, {inner, earlier} ->
           {patterns, guards} = patterns(patterns)
           saved = inner
+          pattern = List.first(patterns)
 
           inner =
             patterns
@@ -788,25 +811,14 @@ defmodule Penstock.Audit.Walk do
             |> Enum.reduce(inner, fn {pattern, origin}, inner -> bind(pattern, origin, inner) end)
 
           inner = Enum.reduce(guards, inner, fn guard, inner -> guard |> eval(:used, inner) |> elem(1) end)
-          {origin, inner} = eval(body, use, inner)
-          {origin, leave(inner, saved)}
+          {origin, inner} = eval(body, use, pattern |> guard.(earlier) |> guarded(inner))
+          {origin, {leave(inner, saved), [pattern | earlier]}}
 
-        _other, inner ->
-          {Origin.own(), inner}
+        _other, acc ->
+          {Origin.own(), acc}
       end)
 
     {Origin.join_all(results), leave(inner, outer)}
-  end
-
-  defp branches(bodies, use, inner, outer) do
-    {origins, inner} =
-      Enum.map_reduce(bodies, inner, fn body, inner ->
-        env = inner.env
-        {origin, inner} = eval(body, use, inner)
-        {origin, %{inner | env: env}}
-      end)
-
-    {Origin.join_all(origins), leave(inner, outer)}
   end
 
   @doc "Splits the patterns of a clause from its guards."

@@ -1,6 +1,6 @@
 defmodule Penstock.Dashboard.Connection do
   # The process of one connection. Serves its requests one after the other, and ends: after some
-  # requests, at some age, when the client is slow, or when it sends what is no request.
+  # requests, at some age, when the client is slow, or when it sends bytes that are no request.
   #
   # A client can only end its own connection. So nothing that it sends is logged.
   @moduledoc false

@@ -11,7 +11,7 @@ defmodule Penstock.Dashboard.Request do
           headers: %{String.t() => String.t()},
           keep?: boolean
         }
-  @typedoc "`:over`: there is nobody to answer. Otherwise the status of the answer and its text."
+  @typedoc "`:over`: there is no client to answer. Otherwise the status of the answer and its text."
   @type answer :: {:ok, t} | :over | {:error, 400..505, String.t()}
 
   # The headers that the dashboard reads. All others are dropped as they come.

@@ -194,7 +194,7 @@ defmodule Penstock.Mailbox.Callbacks do
   @spec serve() :: :ok
   def serve, do: if(Native.mailbox_serve() == :again, do: serve(), else: :ok)
 
-  # Takes the oldest message up that is kept for the calling server. A message that somebody made
+  # Takes the oldest message up that is kept for the calling server. A message that a process made
   # by hand has none behind it, and is passed on as it is.
   @spec next() :: {:cast | :info, term}
   def next do

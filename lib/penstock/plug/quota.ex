@@ -1,6 +1,6 @@
 defmodule Penstock.Plug.Quota do
   # The header fields `ratelimit-policy` and `ratelimit`, which tell a client the rates of the
-  # limiters of a gate and what is left of them for its key. Runs in the process that serves the
+  # limiters of a gate and the rest of them for its key. Runs in the process that serves the
   # request.
   #
   #     ratelimit-policy: "MyApp.Api";q=100;w=60
@@ -23,7 +23,7 @@ defmodule Penstock.Plug.Quota do
   # Where a conn carries the longest wait in ms that its fields tell.
   @wait :penstock_wait
 
-  # Returns what is left of the limiters of a gate for a request.
+  # Returns the rest of the limiters of a gate for a request.
   @spec all(Penstock.gate(), Request.t()) :: [quota]
   def all(gate, request) when is_atom(gate) do
     {gate, request} = Seam.asked(gate, request)

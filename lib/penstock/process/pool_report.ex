@@ -72,6 +72,22 @@ defmodule Penstock.Process.PoolReport do
     end
   end
 
+  # Returns all holders, in no order. With many of them, the list is large.
+  @spec all_holders(Native.gate()) :: [holder]
+  def all_holders(ref) do
+    case Native.pool_info(ref) do
+      :no_pool -> []
+      %{instance: instance} -> pages(ref, instance, 0, nil)
+    end
+  end
+
+  defp pages(_ref, _instance, :done, _now), do: []
+
+  defp pages(ref, instance, position, now) do
+    {next, now, page} = Native.pool_holders(ref, instance, position, now, 0, nil)
+    page ++ pages(ref, instance, next, now)
+  end
+
   # Walks through the pages of holders. Each time that `found` has reached twice @most_holders,
   # keeps the @most_holders that have held permits for longest. From then on, the native side
   # leaves out each holder that has held no longer than all of these. So the later pages have few

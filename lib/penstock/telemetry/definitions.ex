@@ -27,7 +27,7 @@ defmodule Penstock.Telemetry.Definitions do
     {"penstock.pressure.changes.total", [:vm, :pressure], :count, [:from, :to], "Changes of the VM's pressure"}
   ]
 
-  # What is in use: the name, the event, the measurement, the tags, the description.
+  # Gauges of the use: the name, the event, the measurement, the tags, the description.
   @gauges [
     {"penstock.pool.in_use", [:pool, :usage], :in_use, [:gate], "Permits held"},
     {"penstock.pool.limit", [:pool, :usage], :limit, [:gate], "Limit of permits"},

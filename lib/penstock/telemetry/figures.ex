@@ -1,5 +1,5 @@
 defmodule Penstock.Telemetry.Figures do
-  # Reads a gate for its events: what is used of it now, and its totals.
+  # Reads a gate for its events: its use now, and its totals.
   @moduledoc false
 
   alias Penstock.Admission.Names

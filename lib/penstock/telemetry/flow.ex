@@ -1,9 +1,9 @@
 defmodule Penstock.Telemetry.Flow do
   # Tells by how much the totals of a gate have grown since they were told last.
   #
-  # A total is told at most once: what is about to be told is kept first, and a kill in between loses
-  # it. A total grows for an event only while the event has a handler, so the first handler of an event
-  # hears of all that was counted before it came.
+  # A total is told at most once: the teller keeps it before it tells it, and a kill in between
+  # loses it. A total grows for an event only while the event has a handler, so the first handler of an
+  # event hears of all that was counted before it came.
   @moduledoc false
 
   alias Penstock.Telemetry.{Baselines, Emit, Figures, Overdue}

@@ -1,6 +1,6 @@
 defmodule Penstock.Telemetry.Flush do
-  # Tells once what has grown since the last flush, and what is in use. Only one process may do so at a
-  # time: the reporter.
+  # Tells once how far totals have grown since the last flush, and the use of each gate. Only one
+  # process may do so at a time: the reporter.
   @moduledoc false
 
   alias Penstock.Native

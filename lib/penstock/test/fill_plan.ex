@@ -9,7 +9,7 @@ defmodule Penstock.Test.FillPlan do
   require Penstock.Test.Ownership.Seam, as: Seam
 
   alias Penstock.Admission.Resolver
-  alias Penstock.{Ban, Gate, KeyedPool, Options, Pool, RateLimiter}
+  alias Penstock.{Ban, Gate, KeyedPool, Native, Options, Pool, RateLimiter}
   alias Penstock.Test.Patience
 
   @enforce_keys [:gate, :fill, :undo]
@@ -46,7 +46,34 @@ defmodule Penstock.Test.FillPlan do
     opts = Options.known!(opts, [:reason, :key])
     kind = Resolver.kind!(Seam.gate(gate))
     {reason, ms} = reason!(opts[:reason])
-    plan(limit!(gate, kind, reason), reason, ms, opts)
+    limit!(gate, kind, reason) |> plan(reason, ms, opts) |> of_one_opening()
+  end
+
+  # The function may close the gate, and open another one by the same name. The fill has done nothing to
+  # that one, so nothing of it is undone. What the fill held of the old one ends with the filler and
+  # with the helpers, which are linked to it.
+  #
+  # A gate that is opened between the look and the undoing would be met. The function has returned by
+  # then, so only a process outside of it can open one in these microseconds.
+  defp of_one_opening(%{gate: gate, fill: fill, undo: undo} = plan) do
+    filled = :atomics.new(1, signed: false)
+    same? = fn -> opening(gate) == :atomics.get(filled, 1) end
+
+    filler = fn ->
+      :atomics.put(filled, 1, opening(gate))
+      release = fill.()
+      fn -> if same?.(), do: release.(), else: exit(:shutdown) end
+    end
+
+    %{plan | fill: filler, undo: fn -> if same?.(), do: undo.() end}
+  end
+
+  # A pool without a name is never opened again.
+  defp opening(gate) do
+    case Native.gate_meters(Seam.gate(gate)) do
+      %{opening: opening} -> opening
+      :no_gate -> 0
+    end
   end
 
   defp reason!({reason, ms}) when reason in [:rate_limited, :banned] and is_integer(ms) and ms in 1..0x7FFF_FFFF do

@@ -9,8 +9,8 @@ defmodule Penstock.Test.Flood do
 
   require Penstock.Test.Ownership.Seam, as: Seam
 
-  alias Penstock.Admission.Resolver
-  alias Penstock.Options
+  alias Penstock.Admission.{Keyed, KeySize, Request, Resolver}
+  alias Penstock.{Gate, Options}
   alias Penstock.Test.{ExUnit, FloodFigures}
 
   @max_calls 1_000_000
@@ -58,7 +58,9 @@ defmodule Penstock.Test.Flood do
   end
 
   defp behind(fun, gate, opts) do
-    Resolver.kind!(Seam.gate(gate))
+    request = Request.run!(opts, 0)
+    {asked, request} = Seam.asked(gate, request)
+    check_keys!(gate, asked, Resolver.kind!(asked), request)
 
     fn number ->
       case Penstock.run(gate, fn -> call(fun, number) end, opts) do
@@ -66,6 +68,22 @@ defmodule Penstock.Test.Flood do
         {:error, _reason} = refused -> {outcome(refused), now(), now()}
       end
     end
+  end
+
+  # Each call would raise the same error, and so would count as raised. Pools ignore keys.
+  defp check_keys!(_gate, _asked, :pool, _request), do: :ok
+
+  defp check_keys!(gate, asked, kind, %{key: key, keys: keys} = request) do
+    :ok = Keyed.with_key(asked, %{request | key: :none}, fn _no_key, _measured -> :ok end)
+    with {:key, key} <- key, do: KeySize.check!(key)
+    limits = if kind == :gate, do: Gate.info(gate).limits, else: [gate]
+
+    for limit <- limits,
+        key == :none,
+        name = Seam.gate(limit),
+        not is_map_key(keys, name),
+        Resolver.kind(name) in [:keyed_pool, :ban],
+        do: Keyed.no_key!(gate, limit)
   end
 
   defp conduct(caller, callers, job) do

@@ -1,12 +1,16 @@
 defmodule Penstock.Test.Holdings do
-  # Lists who holds permits of the registered pools and keyed pools, as these list their holders:
-  # at most 1,000 holders of a pool or a key, and 1,000 keys.
+  # Lists which processes hold permits of the registered pools and keyed pools: all holders of a pool,
+  # and of the keys that `Penstock.KeyedPool.top/2` can list.
+  #
+  # `holders/1` of both modules is for people, and leaves out the newest of more than 1,000 holders,
+  # which are those of the test.
   @moduledoc false
 
   require Penstock.Test.Ownership.Seam, as: Seam
 
-  alias Penstock.Admission.{Names, Resolver}
-  alias Penstock.{KeyedPool, Pool}
+  alias Penstock.Admission.{KeySize, Names, Resolver}
+  alias Penstock.{KeyedPool, Native}
+  alias Penstock.Process.PoolReport
 
   @most_keys 1_000
 
@@ -47,13 +51,24 @@ defmodule Penstock.Test.Holdings do
     "#{count} #{if count == 1, do: "permit", else: "permits"} of #{inspect(Seam.public(gate))}#{of_key}"
   end
 
-  defp listed(gate, :pool), do: for(row <- Pool.holders(gate), do: Map.merge(row, %{gate: gate, key: nil}))
+  defp listed(gate, :pool), do: for(holder <- PoolReport.all_holders(gate), do: holding(gate, nil, holder))
 
   # A key that was too large to be kept is shown by its hash, by which no holder can be found.
   defp listed(gate, :keyed_pool) do
     for %{key: key, permits: permits} when permits > 0 <- KeyedPool.top(gate, @most_keys),
         not match?({:hash, _}, key),
-        row <- KeyedPool.holders(gate, key),
-        do: Map.merge(row, %{gate: gate, key: key})
+        holder <- of_key(gate, key, 0, nil),
+        do: holding(gate, key, holder)
   end
+
+  defp of_key(_gate, _key, :done, _now), do: []
+
+  defp of_key(gate, key, from, now) do
+    case KeySize.ask(key, &Native.keyed_holders(gate, key, &1, from, now)) do
+      {next, now, found} -> found ++ of_key(gate, key, next, now)
+      :no_pool -> []
+    end
+  end
+
+  defp holding(gate, key, {pid, permits, ms}), do: %{gate: gate, key: key, pid: pid, permits: permits, held_ms: ms}
 end

@@ -30,7 +30,8 @@ defmodule Penstock.Test.Trace do
     {[:_, :_, {:_, {:ok, :"$1", :_}}], [{:is_pid, :"$1"}], []}
   ]
 
-  # The native functions that create processes, ports, tables and timers.
+  # The functions that create processes, ports, tables and timers. A pattern for one that this OTP does
+  # not have has no effect: `apply_repeatedly` came with OTP 26, the arities 2 and 3 with OTP 27.
   @creators [
     {:erlang, :spawn, 3},
     {:erlang, :spawn_link, 3},
@@ -41,6 +42,8 @@ defmodule Penstock.Test.Trace do
     {:erlang, :start_timer, 3},
     {:erlang, :start_timer, 4},
     {:ets, :new, 2},
+    {:timer, :apply_after, 2},
+    {:timer, :apply_after, 3},
     {:timer, :apply_after, 4},
     {:timer, :send_after, 2},
     {:timer, :send_after, 3},
@@ -48,7 +51,12 @@ defmodule Penstock.Test.Trace do
     {:timer, :exit_after, 3},
     {:timer, :kill_after, 1},
     {:timer, :kill_after, 2},
+    {:timer, :apply_interval, 2},
+    {:timer, :apply_interval, 3},
     {:timer, :apply_interval, 4},
+    {:timer, :apply_repeatedly, 2},
+    {:timer, :apply_repeatedly, 3},
+    {:timer, :apply_repeatedly, 4},
     {:timer, :send_interval, 2},
     {:timer, :send_interval, 3}
   ]

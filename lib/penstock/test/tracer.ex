@@ -295,8 +295,8 @@ defmodule Penstock.Test.Tracer do
 
   defp watch(tracer), do: tracer
 
-  # Kills what is told, until nothing is told for a while. A traced process that goes on to create
-  # others must be ended, so this ends in time.
+  # Kills the processes that messages tell of, until no message comes for a while. A traced process that
+  # goes on to create others must be ended, so this ends in time.
   defp calm(tracer, deadline) do
     receive do
       message when is_event(message) ->
@@ -379,7 +379,7 @@ defmodule Penstock.Test.Tracer do
   defp kind(function) when function in [:spawn, :spawn_link, :spawn_opt], do: :process
   defp kind(:open_port), do: :port
   defp kind(:new), do: :table
-  defp kind(function) when function in [:apply_interval, :send_interval], do: :interval
+  defp kind(function) when function in [:apply_interval, :apply_repeatedly, :send_interval], do: :interval
   defp kind(_timer), do: :timer
 
   defp named(%{census: census} = tracer, pid, name), do: %{tracer | census: Census.named(census, pid, name)}

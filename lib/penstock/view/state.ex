@@ -97,8 +97,8 @@ defmodule Penstock.View.State do
     {Verdict.rank(state), view["id"], view}
   end
 
-  # Returns what is held of a gate: permits, or of a ban its bans. Limiters and gates of several
-  # limits hold nothing.
+  # Returns how many permits of a gate are held, or how many bans a ban has. Limiters and gates of
+  # several limits hold nothing.
   @spec in_use(Snapshot.gate()) :: non_neg_integer | nil
   def in_use(%{kind: :ban, info: info}), do: info.bans
   def in_use(%{info: info}), do: Map.get(info, :in_use)

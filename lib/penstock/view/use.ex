@@ -4,7 +4,8 @@ defmodule Penstock.View.Use do
 
   alias Penstock.View.Snapshot
 
-  # Returns what is in use, and its limit; nil for what has none. A gate of several limits has neither.
+  # Returns the use of a gate, and its limit; nil for each that it lacks. A gate of several limits has
+  # neither.
   @spec of(Snapshot.gate()) :: {non_neg_integer | nil, non_neg_integer | :infinity | nil}
   def of(%{kind: :pool, info: info}), do: {info.in_use, info.limit}
   def of(%{kind: :ban, info: info}), do: {info.bans, info.max_bans}

@@ -1,6 +1,6 @@
 # expects: PS001 high line 17
 defmodule Jobs.Background do
-  @moduledoc "A macro for work that nobody waits for."
+  @moduledoc "A macro for work that no process waits for."
 
   defmacro background(do: body) do
     quote do

@@ -79,6 +79,14 @@ defmodule Phoenix.Controller do
   def put_flash(conn, _kind, _text), do: conn
 end
 
+defmodule Phoenix.Router do
+  @moduledoc false
+  defmacro __using__(_opts), do: quote(do: import(Phoenix.Router))
+  defmacro scope(_path, _module, _block), do: nil
+  defmacro pipe_through(_pipelines), do: nil
+  defmacro post(_path, _controller, _action), do: nil
+end
+
 defmodule Phoenix.Socket do
   @moduledoc false
   defstruct assigns: %{}, topic: nil
@@ -153,6 +161,21 @@ defmodule GenStage do
   @moduledoc false
   defmacro __using__(_opts), do: nil
   def start_link(_module, _args, _opts \\ []), do: :ignore
+end
+
+defmodule WebSockex do
+  @moduledoc false
+  defmacro __using__(_opts), do: nil
+end
+
+defmodule Tortoise.Handler do
+  @moduledoc false
+  defmacro __using__(_opts), do: nil
+end
+
+defmodule Nostrum.Consumer do
+  @moduledoc false
+  defmacro __using__(_opts), do: nil
 end
 
 defmodule Oban.Worker do

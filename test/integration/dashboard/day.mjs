@@ -1,4 +1,4 @@
-// Lets a day pass on a page that nobody touches, by a simulated clock, and measures its memory.
+// Lets a day pass on a page that no user touches, by a simulated clock, and measures its memory.
 
 import { assert } from "./harness.mjs";
 
@@ -8,7 +8,7 @@ const HOUR_MS = 3_600_000;
 const STEP_MS = 60_000;
 const START_MS = Date.UTC(2026, 0, 1);
 // The curves are full after ten minutes, but the browser still compiles the page's code for some hundred answers more.
-// The bound is for what is left of that, and for less than 182 bytes for each answer.
+// The bound is for the rest of that, and for less than 182 bytes for each answer.
 const FIRST_HOURS = 12;
 const HOURS = 24;
 const MOST_GROWTH = 256 * 1024;

@@ -45,6 +45,9 @@ defmodule Mix.Tasks.Penstock.AuditTest do
     for {args, message} <- [
           {["--format", "xml"], "--format cannot be xml"},
           {["--only", "PS999"], "there is no rule PS999"},
+          {["--only", ""], ~s(--only cannot be "", which names no rule)},
+          {["--only", "PS001", "--only", " ,"], ~s(--only cannot be " ,", which names no rule)},
+          {["--except="], ~s(--except cannot be "", which names no rule)},
           {["--wrong"], "unknown option, or an option without its value: --wrong"},
           {["--baseline"], "unknown option, or an option without its value: --baseline"},
           {["/no/such/file.ex"], "/no/such/file.ex: no such file or directory"}

@@ -30,6 +30,18 @@ defmodule Penstock.Audit.SuppressTest do
     assert found(module("# penstock:allow PS006, PS001 ten items at most\n#{@found}")) == []
   end
 
+  # The comment allowed the first of the rules alone before.
+  test "a comment names several rules without commas" do
+    for rules <- ["PS006 PS001", "PS006  ,PS001", "ps006 PS002, PS001"] do
+      assert found(module("# penstock:allow #{rules} ten items at most\n#{@found}")) == []
+    end
+
+    assert [%{rule: "PS000", message: message}, %{rule: "PS001"}] =
+             findings(module("# penstock:allow PS006 PS001\n#{@found}"))
+
+    assert message == "the comment penstock:allow PS006, PS001 in line 2 has no reason, so it allows nothing"
+  end
+
   test "a comment for another rule allows nothing, and is told" do
     assert [{"PS000", :low, 2}, {"PS001", :high, 3}] =
              found(module("# penstock:allow PS002 ten items at most\n#{@found}"))

@@ -7,7 +7,7 @@ defmodule Penstock.Listener.QuietTest do
 
   @refusals 20
 
-  # Returns what is logged while 20 connections are refused.
+  # Returns the log while 20 connections are refused.
   defp log_of_refusals(opts) do
     name = unique_name()
     Module.create(name, quote(do: use(Penstock.Listener, unquote(opts))), Macro.Env.location(__ENV__))

@@ -17,7 +17,7 @@ defmodule Penstock.Telemetry.ReporterTest do
   @flow [:penstock, :gate, :flow]
   @refused [:penstock, :gate, :refused]
 
-  # Counts what is told of a gate: admissions, refusals, refusals by reason. `counters` outlives the
+  # Counts the events of a gate: admissions, refusals, refusals by reason. `counters` outlives the
   # process that tells, so a kill after the count loses nothing.
   def count(@flow, %{admitted: admitted, refused: refused}, %{gate: gate}, {gate, counters}) do
     :counters.add(counters, 1, admitted)

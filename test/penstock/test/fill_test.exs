@@ -137,6 +137,58 @@ defmodule Penstock.Test.FillTest do
     end
   end
 
+  # The gate of that name was reopened, unbanned and reset before, although no fill had touched it.
+  test "a gate that is opened by the same name meanwhile stays as it is" do
+    opened_again = fn kind, opts, before, act ->
+      name = start_gate!(kind, opts)
+
+      fill(name, before, fn ->
+        # Ends the processes that the fill may have left, and the closed pool.
+        :ok = stop_supervised(id(kind, name))
+        start_gate!(kind, [name: name] ++ opts)
+        act.(name)
+      end)
+
+      name
+    end
+
+    for reason <- [:full, :queue_full, :closed] do
+      pool =
+        opened_again.(:pool, [limit: 2, max_waiting: 2], [reason: reason], fn pool ->
+          assert %{in_use: 0, waiting: 0, status: :open} = Pool.info(pool)
+          :ok = Pool.acquire(pool)
+          {:error, {:timeout, 1}} = Pool.drain(pool, 0)
+        end)
+
+      assert %{in_use: 1, status: :draining} = Pool.info(pool)
+    end
+
+    for before <- [[key: "ann"], [reason: :table_full], [reason: :closed]] do
+      keyed =
+        opened_again.(:keyed_pool, [limit: 2, max_keys: 10], before, fn keyed ->
+          :ok = KeyedPool.acquire(keyed, "ann")
+          {:error, {:timeout, 1}} = KeyedPool.drain(keyed, 0)
+        end)
+
+      assert %{in_use: 1, status: :draining} = KeyedPool.info(keyed)
+    end
+
+    limiter =
+      opened_again.(:rate_limiter, [limit: 10, per: 60_000, clock: :manual], [key: "ann"], fn limiter ->
+        {:allow, 6} = RateLimiter.hit(limiter, "ann", 4)
+      end)
+
+    assert RateLimiter.peek(limiter, "ann") == {:allow, 5}
+
+    ban = opened_again.(:ban, [failures: 3], [key: "ann"], &Ban.ban(&1, "ann", :infinity))
+    assert Ban.check(ban, "ann") == {:banned, :infinity}
+  end
+
+  defp id(kind, name) do
+    module = %{pool: Pool, keyed_pool: KeyedPool, rate_limiter: RateLimiter, ban: Ban}[kind]
+    module.child_spec(name: name).id
+  end
+
   test "what the function raises passes through, and the gate is free" do
     pool = start_gate!(:pool, limit: 2)
     assert_raise RuntimeError, "burst", fn -> fill(pool, [], fn -> raise "burst" end) end

@@ -125,6 +125,34 @@ defmodule Penstock.Test.FloodTest do
     assert_receive {:DOWN, ^watch, :process, ^caller, _reason}
   end
 
+  # Each call raised before, and the flood counted that as its result.
+  test "bad options for the gate, before any process starts" do
+    pool = start_gate!(:pool, limit: 1)
+    keyed = start_gate!(:keyed_pool, limit: 1)
+    several = start_gate!(:gate, limits: [pool, keyed])
+    ok = fn -> :ok end
+    no_key = "expected :key to be a term other than nil (of callers that are not known, say :anonymous), got: nil"
+
+    for {gate, opts, message} <- [
+          {pool, [timeout: -1],
+           "expected :timeout to be a number of milliseconds between 0 and 2147483647 or :infinity, got: -1"},
+          {pool, [permits: 0], "expected :permits to be an integer between 1 and 2147483647, got: 0"},
+          {pool, [cost: :all], "expected :cost to be an integer between 1 and 2147483647, got: :all"},
+          {pool, [keys: [ann: 1]], "expected :keys to be a map of the names of limits to keys, got: [ann: 1]"},
+          {keyed, [key: nil], no_key},
+          {keyed, [], "the gate #{inspect(keyed)} is a keyed pool and requires the option :key"},
+          {keyed, [key: String.duplicate("a", 2_000)], ~r/expected key to be of at most 1024 bytes/},
+          {several, [],
+           "the gate #{inspect(several)} requires the option :key: its limit #{inspect(keyed)} is a keyed pool"},
+          {several, [keys: %{ann: 1}], ":ann in :keys is no limit of the gate #{inspect(several)}"}
+        ] do
+      assert_raise ArgumentError, message, fn -> flood(5, ok, [gate: gate] ++ opts) end
+    end
+
+    assert %{ok: 2} = flood(2, ok, gate: keyed, key: "ann", timeout: 5_000)
+    assert %{ok: 2} = flood(2, ok, gate: several, keys: %{keyed => "ann"}, timeout: 5_000)
+  end
+
   test "bad arguments" do
     ok = fn -> :ok end
 

@@ -96,6 +96,18 @@ defmodule Penstock.Test.LeakTest do
     refute_leak(fn -> Process.send_after(test, :soon, 1) && assert_receive(:soon) end)
   end
 
+  # Most of these functions came with OTP 26 and 27.
+  test "all functions of :timer that repeat or delay a call" do
+    for {name, what} <-
+          [apply_interval: "an interval of :timer", apply_repeatedly: "an interval of :timer"] ++
+            [apply_after: "a timer that expires in "],
+        args <- [[60_000, &self/0], [60_000, &PlantedBugs.work/1, [:done]], [60_000, Kernel, :self, []]],
+        function_exported?(:timer, name, length(args)) do
+      assert failure(fn -> refute_leak(fn -> apply(:timer, name, args) end) end) =~ what
+      refute_leak(fn -> :timer |> apply(name, args) |> elem(1) |> :timer.cancel() end)
+    end
+  end
+
   defp timer_for(pid) do
     Process.send_after(pid, :late, 60_000)
     :ok
@@ -111,6 +123,26 @@ defmodule Penstock.Test.LeakTest do
     message = failure(fn -> refute_leak(fn -> KeyedPool.acquire(keyed, "ann", permits: 2) end) end)
     assert message =~ "2 permits of #{inspect(keyed)} for the key \"ann\", held by the test's process"
     refute message =~ inspect(pool)
+  end
+
+  # The lists for people leave out the newest of more than 1,000 holders.
+  test "permits behind those of many others" do
+    test = self()
+    pool = start_gate!(:pool, limit: 2_000)
+    keyed = start_gate!(:keyed_pool, limit: 2_000)
+
+    for _ <- 1..1_001 do
+      spawn_link(fn ->
+        :ok = Pool.acquire(pool)
+        :ok = KeyedPool.acquire(keyed, "ann")
+        PlantedBugs.tell_and_block(test, :holds)
+      end)
+    end
+
+    for _ <- 1..1_001, do: assert_receive(:holds)
+    message = failure(fn -> refute_leak(fn -> Pool.acquire(pool) && KeyedPool.acquire(keyed, "ann") end) end)
+    assert message =~ "1 permit of #{inspect(pool)}, held by the test's process"
+    assert message =~ "1 permit of #{inspect(keyed)} for the key \"ann\", held by the test's process"
   end
 
   test "many at once" do

@@ -22,7 +22,7 @@ defmodule Penstock.Audit.Config.Server do
         }
 
   # The order in which a release reads its configuration; what comes later wins. Other files count if
-  # one of these imports them by name: what is set for development or tests bounds nothing in production.
+  # one of these imports them by name. Settings for development or tests bound nothing in production.
   @read ["config.exs", "prod.exs", "releases.exs", "runtime.exs"]
   @schemes [:http, :https]
 

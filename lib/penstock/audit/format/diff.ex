@@ -8,7 +8,7 @@ defmodule Penstock.Audit.Format.Diff do
   @doc """
   Returns the lines of the diff, or an empty list if the file no longer has those lines.
 
-  `lines` are what is between the line feeds of the file. A carriage return at the end of a line stays.
+  `lines` are the texts between the line feeds of the file. A carriage return at the end of a line stays.
   """
   @spec lines(Path.t(), [String.t()], map) :: [String.t()]
   def lines(path, lines, %{from_line: from, to_line: to, lines: new}) do

@@ -15,7 +15,7 @@ defmodule Penstock.Audit.Format.Parts do
   @spec suppressed(map) :: [suppressed]
   def suppressed(result), do: Map.get(result, :suppressed, [])
 
-  @doc "Returns what is between the line feeds of a file, or an empty list if it cannot be read."
+  @doc "Returns the texts between the line feeds of a file, or an empty list if it cannot be read."
   @spec lines(Path.t()) :: [String.t()]
   def lines(path) do
     case File.read(path) do

@@ -8,7 +8,7 @@ defmodule Penstock.Audit.Format.Sarif do
   @schema "https://json.schemastore.org/sarif-2.1.0.json"
   @version "2.1.0"
   @levels %{high: "error", medium: "warning", low: "note"}
-  # Services compare these by name, so a change of what is hashed needs a new one.
+  # Services compare these by name, so a change of the hashed terms needs a new one.
   @fingerprint "penstockAudit/v1"
   @root "%SRCROOT%"
   # Rules of comments in the code have no module of their own.

@@ -1,7 +1,7 @@
 defmodule Penstock.Audit.Format.Text do
   @moduledoc false
   # For people: the findings of each file, the file with the gravest first. A finding has its place,
-  # its rule, what is found, why it matters, and the change as a diff.
+  # its rule, its message, why it matters, and the change as a diff.
 
   alias Penstock.Audit.Format.{Diff, Parts}
 

@@ -55,7 +55,7 @@ defmodule Penstock.Audit.Rules.Code do
 
   @doc "Returns the judgement of a call that creates a process of `kind`, or nil."
   def spawn_judgement(module, function, call, kind) do
-    judgement = Reach.judge(module, function, call, Known.awaitable?(kind))
+    judgement = module |> Reach.judge(function, call, Known.awaitable?(kind)) |> stopping(function, call)
 
     cond do
       judgement == nil ->
@@ -63,6 +63,9 @@ defmodule Penstock.Audit.Rules.Code do
 
       kind in [:spawn, :task, :async] ->
         judgement
+
+      unique?(function, call) ->
+        supervised(%{judgement | severity: :medium}, module, call)
 
       call.child != nil ->
         named(judgement, module, function, call) |> supervised(module, call)
@@ -72,19 +75,49 @@ defmodule Penstock.Audit.Rules.Code do
     end
   end
 
+  # A supervisor with a fixed strategy refuses a second child of an id. A wrapper that gets the child's spec
+  # does not know whether the child has a name, which would have the same effect.
+  defp unique?(function, %{mfa: {module, :start_child, 2} = mfa, args: [_supervisor, child]} = call) do
+    Known.spawner(mfa) == :child and
+      ((module in [Supervisor, :supervisor] and not is_list(child)) or
+         (variable?(child) and elem(child, 0) in params(function, call.clause)))
+  end
+
+  defp unique?(_function, _call), do: false
+
+  defp params(function, index),
+    do: for({name, _meta, context} when is_atom(context) <- Enum.at(function.clauses, index).params, do: name)
+
+  defp variable?({name, _meta, context}), do: is_atom(name) and is_atom(context)
+  defp variable?(_expression), do: false
+
+  # A process that only stops another one lives as long as the stop lasts, and there was one process before.
+  defp stopping(nil, _function, _call), do: nil
+
+  defp stopping(judgement, function, call),
+    do: if(Known.stopper?(inside(function, call)), do: %{judgement | severity: :medium}, else: judgement)
+
+  defp inside(function, %{mfa: mfa, line: line, column: column}) do
+    for %{frames: frames, mfa: inner} <- function.calls,
+        Enum.any?(frames, &match?({_id, :spawned, {^mfa, ^line, ^column}}, &1)),
+        do: inner
+  end
+
   defp named(judgement, %{reach: reach}, function, call),
     do: reach |> Named.child(call.child) |> Named.weaken(judgement, reach, function, call)
 
   defp supervised(nil, %Module{}, _call), do: nil
 
   defp supervised(judgement, %Module{} = module, call),
-    do: supervised(judgement, Reach.supervisors(module.reach, call), call)
+    do: supervised(judgement, Reach.supervisors(module.reach, call), call, module.reach)
 
-  # A supervisor that the code does not name may have a limit.
-  defp supervised(judgement, [], %{target: nil}), do: %{judgement | severity: :medium}
-  defp supervised(judgement, [], _call), do: judgement
+  # A supervisor that the code does not name may have a limit, if any of the project has one.
+  defp supervised(judgement, [], %{target: nil}, reach),
+    do: if(Reach.unlimited?(reach), do: judgement, else: %{judgement | severity: :medium})
 
-  defp supervised(judgement, specs, _call) do
+  defp supervised(judgement, [], _call, _reach), do: judgement
+
+  defp supervised(judgement, specs, _call, _reach) do
     cond do
       Enum.any?(specs, &(&1.limit == :none)) -> judgement
       Enum.any?(specs, &(&1.limit == :unknown)) -> %{judgement | severity: :medium}

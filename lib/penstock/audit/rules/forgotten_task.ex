@@ -11,11 +11,11 @@ defmodule Penstock.Audit.Rules.ForgottenTask do
   def id, do: "PS006"
 
   @impl true
-  def title, do: "A task that nobody awaits"
+  def title, do: "A task that no process awaits"
 
   @impl true
   def why do
-    "A task by async sends its result and is linked to its caller: results that nobody takes fill the mailbox, and the caller " <>
+    "A task by async sends its result and is linked to its caller: results that no process takes fill the mailbox, and the caller " <>
       "goes on before the work is done, so its pace bounds nothing."
   end
 
@@ -36,7 +36,7 @@ defmodule Penstock.Audit.Rules.ForgottenTask do
           function,
           call,
           :medium,
-          "drops the task that #{Code.called(call.mfa)} creates, and nobody awaits it",
+          "drops the task that #{Code.called(call.mfa)} creates, and no process awaits it",
           rewrite(module, call)
         )
       end

@@ -114,7 +114,8 @@ defmodule Penstock.Dashboard.Live.Rows do
 
   defp name(name), do: name |> State.id() |> visible()
 
-  # HEEx escapes the text for HTML. This shows characters that no one sees, or that turn the text around.
+  # HEEx escapes the text for HTML. This shows characters that no reader sees, or that turn the text
+  # around.
   defp visible(text) do
     Regex.replace(
       ~r/[\x{AD}\x{61C}\x{200B}-\x{200F}\x{2028}-\x{202E}\x{2060}-\x{2069}\x{FEFF}]/u,

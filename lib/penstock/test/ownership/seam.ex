@@ -75,7 +75,7 @@ defmodule Penstock.Test.Ownership.Seam do
   # Returns the gate to ask in place of `gate`.
   defmacro gate(gate), do: on(gate, quote(do: Lookup.gate(unquote(gate))))
 
-  # Returns the gates to ask in place of those of a list. Leaves what is no list to the caller.
+  # Returns the gates to ask in place of those of a list. Leaves a term that is no list as it is.
   defmacro gates(gates), do: on(gates, quote(do: Lookup.gates(unquote(gates))))
 
   # Returns `{gate, request}` with the gate to ask, and the keys of its limits by their names. The

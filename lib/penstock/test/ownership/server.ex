@@ -28,7 +28,7 @@ defmodule Penstock.Test.Ownership.Server do
   end
 
   # owners - the owners by pid
-  # allows - what a monitored process was allowed: {name, pid}, by the monitor
+  # allows - {monitor, names} of each process that was allowed to use own gates, by its pid
   # made   - how many names of own gates were made
   defstruct owners: %{}, allows: %{}, made: 0
 
@@ -97,19 +97,19 @@ defmodule Penstock.Test.Ownership.Server do
 
   @impl true
   def handle_info({:DOWN, monitor, :process, pid, _reason}, state) do
-    case {state.owners, Map.pop(state.allows, monitor)} do
-      {%{^pid => %{monitor: ^monitor, later: true}}, _none} ->
+    case state do
+      %{owners: %{^pid => %{monitor: ^monitor, later: true}}} ->
         Process.send_after(self(), {:overdue, pid}, @longest_end)
         {:noreply, state}
 
-      {%{^pid => %{monitor: ^monitor}}, _none} ->
+      %{owners: %{^pid => %{monitor: ^monitor}}} ->
         {:noreply, end_owner(state, pid)}
 
-      {_owners, {{name, pid}, allows}} ->
-        Lookup.delete({name, pid})
-        {:noreply, %{state | allows: allows}}
+      %{allows: %{^pid => {^monitor, names}}} ->
+        for name <- names, do: Lookup.delete({name, pid})
+        {:noreply, %{state | allows: Map.delete(state.allows, pid)}}
 
-      {_owners, {nil, _allows}} ->
+      _neither ->
         {:noreply, state}
     end
   end
@@ -243,7 +243,10 @@ defmodule Penstock.Test.Ownership.Server do
 
   defp allow_new(state, name, own, pid) when is_pid(pid) do
     Lookup.put({name, pid}, own)
-    put_in(state.allows[Process.monitor(pid)], {name, pid})
+    {monitor, names} = Map.get_lazy(state.allows, pid, fn -> {Process.monitor(pid), []} end)
+    # A server of the application may be allowed the same name by test after test.
+    names = if name in names, do: names, else: [name | names]
+    put_in(state.allows[pid], {monitor, names})
   end
 
   defp allow_new(state, name, own, who) do

@@ -242,6 +242,27 @@ defmodule MyApp.OwnTest do
       assert Lookup.get({MyApp.Jobs, worker}) == nil
     end
 
+    # A server of the application had one more monitor for each test before, for the rest of its life.
+    test "of one process, by test after test, monitors it once" do
+      worker = start_stranger()
+
+      for name <- [MyApp.Jobs, MyApp.Shared, MyApp.Jobs] do
+        owner = Task.async(fn -> Kit.own(name, limit: 1) && Kit.allow(name, worker) && self() end)
+        await_death(Task.await(owner))
+      end
+
+      {:monitors, monitors} = Process.info(Process.whereis(Server), :monitors)
+      assert Enum.count(monitors, &(&1 == {:process, worker})) == 1
+
+      Kit.allow(MyApp.Jobs, worker)
+      Kit.own(MyApp.Shared, limit: 1)
+      Kit.allow(MyApp.Shared, worker)
+      DynamicSupervisor.terminate_child(MyApp.Children, worker)
+      await_death(worker)
+      for name <- [MyApp.Jobs, MyApp.Shared], do: assert(Lookup.get({name, worker}) == nil)
+      refute is_map_key(:sys.get_state(Server).allows, worker)
+    end
+
     test "a name, whose process comes later and again" do
       assert Kit.allow(MyApp.Jobs, MyApp.LaterWorker) == :ok
       assert Kit.allow(MyApp.Jobs, MyApp.LaterWorker) == :ok
