@@ -3,10 +3,10 @@ for file <- ["native/compile.exs", "native/compile/appup.exs"], do: Code.require
 defmodule Penstock.MixProject do
   use Mix.Project
 
-  @version "0.1.0"
+  @version "0.2.0"
   # A pattern of the versions that have the same NIF as this one. A running node can change between
   # them. The version in Cargo.toml is that of the NIF.
-  @same_nif "0\\.1\\..*"
+  @same_nif "0\\.2\\..*"
   @description "Bounds how many processes an application creates, and how fast, and stays exact under any kill"
 
   # What the tests of the audit read are programs with faults, no tests.
@@ -44,7 +44,7 @@ defmodule Penstock.MixProject do
   @work ~w(tasks pools supervision)
   @edge ~w(rate_limiting gates bulkheads mailboxes phoenix)
   @operation ~w(vm_limits observability testing performance)
-  @background ~w(how_it_works migrating)
+  @background ~w(how_it_works migrating versions)
 
   defp docs do
     [

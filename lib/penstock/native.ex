@@ -12,6 +12,7 @@ defmodule Penstock.Native do
   # `load/1` passes this version to the native library. The library refuses to load if it has
   # another version, because its functions may have other meanings under the same names. This is the
   # version of the NIF, so that a release without a change of the NIF does not change this module.
+  @external_resource Path.expand("../../Cargo.toml", __DIR__)
   @version Penstock.MixProject.Cargo.version()
 
   @typedoc "The name of a gate, or the reference of an unnamed pool."

@@ -81,7 +81,7 @@ defmodule Penstock.DocumentsTest do
   test "the setup cell of a notebook installs Penstock, and its other cells run", %{tmp_dir: dir} do
     file = Path.join(dir, "notebook.livemd")
     cell = "\n\n```elixir\n1 = 1\n```"
-    File.write!(file, "# Notebook\n\n```elixir\nMix.install([{:penstock, \"~> 0.1\"}])\n```" <> cell)
+    File.write!(file, "# Notebook\n\n```elixir\nMix.install([{:penstock, \"~> 0.2\"}])\n```" <> cell)
     assert Documents.run(file) == %{setup: 1, elixir: 1}
 
     for setup <- ["Mix.install([{:other, \"~> 1.0\"}])", "IO.puts(1)", "Mix.install(["] do

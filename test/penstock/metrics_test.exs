@@ -92,7 +92,11 @@ defmodule Penstock.MetricsTest do
       assert Exposition.value(families, "penstock_vm_limit", %{"resource" => "processes"}) == status.processes.limit
       assert Exposition.value(families, "penstock_vm_used_ratio", %{"resource" => "atoms"}) > 0.001
       assert Exposition.value(families, "penstock_vm_pressure", %{}) in 0..3
-      assert Exposition.value(families, "penstock_info", %{"otp" => System.otp_release(), "version" => "0.1.0"}) == 1
+
+      assert Exposition.value(families, "penstock_info", %{
+               "otp" => System.otp_release(),
+               "version" => to_string(Application.spec(:penstock, :vsn))
+             }) == 1
     end
   end
 

@@ -7,7 +7,7 @@ defmodule Penstock.UpgradeTest do
   @moduletag :tmp_dir
 
   test "a version with the same NIF is loaded, and left again, with all permits and waiters", %{tmp_dir: dir} do
-    result = ChildVM.run(ChildJobs.Upgrade, :run, [Path.expand(dir), "0.1.99"])
+    result = ChildVM.run(ChildJobs.Upgrade, :run, [Path.expand(dir), "0.2.99"])
     # The waiter is still in old code, so the VM refuses to forget that.
     assert {{:old_processes, _module}, result} = Map.pop!(result, :refused)
     assert result == %{up: :ok, answer: :changed, in_use: 1, waited: :ok, down: :ok, same?: true}
