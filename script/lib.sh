@@ -40,7 +40,7 @@ install_packages() {
 
 # make_chroot NAME SUITE PACKAGE…: makes a chroot of a suite of Debian in $matrix_dir/NAME, unless its stamp
 # shows that it is complete and has these packages. An interrupted call leaves no stamp, so the next
-# call begins again.
+# call begins again. The variable `architecture` names another one than that of this machine.
 make_chroot() {
   local root=$matrix_dir/$1 suite=$2 names="${*:3}"
   [ "$(cat "$root.made" 2>/dev/null)" != "$names" ] || return 0
@@ -50,6 +50,6 @@ make_chroot() {
   rm -rf "$root"
   # By default, apt refuses the lists of a mirror of sid that is some days old.
   mmdebstrap --quiet --variant=apt --aptopt='Acquire::Check-Valid-Until "false"' \
-    --include="$(IFS=,; echo "${*:3}")" "$suite" "$root" || die "could not make the chroot of $1"
+    ${architecture:+--architectures="$architecture"} --include="$(IFS=,; echo "${*:3}")" "$suite" "$root" || die "could not make the chroot of $1"
   printf '%s\n' "$names" >"$root.made"
 }
