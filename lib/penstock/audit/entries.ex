@@ -46,7 +46,7 @@ defmodule Penstock.Audit.Entries do
   @system_messages [:DOWN, :EXIT, :timeout, :nodeup, :nodedown, :"ETS-TRANSFER", :gun_up, :gun_down, :normal]
 
   # Which parts of the application administrators alone reach.
-  @administrators ~r/(^|\.)(Admin|Back_?[Oo]ffice|SuperUser|Superuser|Staff)|Admin(\.|Web|API|Live|Controller|$)/
+  @administrators ~r/(^|\.)(Admin|Back_?[Oo]ffice|SuperUser|Superuser|Staff(?!ing))|Admin(\.|Web|API|Live|Controller|$)/
   @administrators_path ~r{(^|[/_])(admin|back_?office|superuser|staff)[/_.]}
 
   @network [:tcp, :udp, :ssl, :sctp, :gun_data, :gun_ws, :gun_response, :http, :circuits_uart]
