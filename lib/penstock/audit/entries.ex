@@ -224,7 +224,7 @@ defmodule Penstock.Audit.Entries do
 
     cond do
       tag in @system_messages -> nil
-      match?({{name, _, context}, _result} when is_atom(name) and is_atom(context), message) -> nil
+      match?({{name, _, context}, _result} when is_atom(context) and name != :__MODULE__, message) -> nil
       tag != nil and MapSet.member?(module.schedules, tag) -> {@partly, "a message of its own timer", [:own, :own]}
       tag in @network -> {@outsider, "a message", [:outside, :own]}
       true -> {@outsider, "a message", [:message, :own]}
