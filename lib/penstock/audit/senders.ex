@@ -2,8 +2,8 @@ defmodule Penstock.Audit.Senders do
   @moduledoc false
   # Which calls of the project send the message that a clause of a server's callback takes.
   #
-  # A message is known by its tag: an atom, the first atom or module of a tuple, the module of a struct, or
-  # the event of a broadcast. A clause for any message is known by its server.
+  # A message is known by its tag: an atom, the first atom or module of a tuple, the module of a
+  # struct, or the event of a broadcast. A clause for any message is known by its server.
 
   alias Penstock.Audit.{Function, Source}
 
@@ -100,7 +100,7 @@ defmodule Penstock.Audit.Senders do
     (kinds == nil or sends in kinds) and function.name != :handle_info and server?(server, from, module)
   end
 
-  # A callback that is called directly takes its argument, and a function of the server hands it on.
+  # A callback that is called directly takes its argument. A function of the server hands it on.
   defp sends?(%{mfa: {called, name, _arity}}, _from, %{name: called}, function),
     do: name not in @callbacks or name == function.name
 
