@@ -46,7 +46,7 @@ defmodule Penstock.Audit.Entries do
   @system_messages [:DOWN, :EXIT, :timeout, :nodeup, :nodedown, :"ETS-TRANSFER", :gun_up, :gun_down, :normal]
 
   # Which parts of the application administrators alone reach.
-  @administrators ~r/(^|\.)(Admin|Back_?[Oo]ffice|SuperUser|Superuser|Staff)|Admin(\.|Web|API|Live|Controller|$)/
+  @administrators ~r/(^|\.)(Admin|Back_?[Oo]ffice|SuperUser|Superuser|Staff(?!ing))|Admin(\.|Web|API|Live|Controller|$)/
   @administrators_path ~r{(^|[/_])(admin|back_?office|superuser|staff)[/_.]}
 
   @network [:tcp, :udp, :ssl, :sctp, :gun_data, :gun_ws, :gun_response, :http, :circuits_uart]
@@ -224,7 +224,7 @@ defmodule Penstock.Audit.Entries do
 
     cond do
       tag in @system_messages -> nil
-      match?({{name, _, context}, _result} when is_atom(name) and is_atom(context), message) -> nil
+      match?({{name, _, context}, _result} when is_atom(context) and name != :__MODULE__, message) -> nil
       tag != nil and MapSet.member?(module.schedules, tag) -> {@partly, "a message of its own timer", [:own, :own]}
       tag in @network -> {@outsider, "a message", [:outside, :own]}
       true -> {@outsider, "a message", [:message, :own]}

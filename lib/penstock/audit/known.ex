@@ -70,7 +70,8 @@ defmodule Penstock.Audit.Known do
   @limit_name ~r/limit|capacity|room|throttl|overload|quota|allowed|too_many|full\?|busy|available_slot|max_|_max|exceed|backpressure|saturat/
   @exists_name ~r/whereis|lookup|exist|alive|running|started|registered|already|member\?|has_key|find_|get_pid|locked|lock\b|pending|cached|in_progress/
 
-  @stop_name ~r/^(async_)?(stop|terminate|shutdown|shut_down|disconnect|close|kill|exit|delete_child)/
+  # `close_account` and the like change data, which takes as long as the database does.
+  @stop_name ~r/^(async_)?(stop|terminate|shutdown|shut_down|disconnect|kill|exit|delete_child|close(?!_)|close_(conn|session|socket|channel|port|stream))/
   # What such code does before and after the stop.
   @around_stops [:sleep, :unlink, :monitor, :demonitor, :self, :inspect, :whereis, :lookup, :alive?]
 

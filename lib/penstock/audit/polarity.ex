@@ -2,12 +2,12 @@ defmodule Penstock.Audit.Polarity do
   @moduledoc false
   # On which side of a condition a thing that may exist already is not there.
   #
-  # `if running?(id), do: :ok, else: start(id)` starts one for each id. With the branches exchanged, the
-  # condition only says what an event must be about, and many events may be about the same thing.
+  # `if running?(id), do: :ok, else: start(id)` starts one for each id. With the branches exchanged,
+  # the condition only says what an event must be about. Many events may be about the same thing.
 
   @kinds [:exists, :unset]
-  # A call with such a name makes the thing that it asks for.
-  @takes ~r/^insert_new$|lock|acquire|claim|reserve|mark_|register|put_new|add_new|once|debounce|throttle/
+  # A call with such a name makes the thing that it asks for. One such as `registered?` only asks.
+  @takes ~r/^insert_new$|(?<![bc])lock(?!ed)|acquire(?!d)|claim(?!ed)|reserve(?!d)|mark_|register(?!ed)|put_new|add_new|once|debounce|throttle/
   @absences ~r/^(empty|missing|expired?|stale|new|free|absent|not_|no_|un)/
   @missing [nil, false, :error, :not_found, :none, :undefined, :miss, :empty, 0, []]
 
@@ -20,7 +20,7 @@ defmodule Penstock.Audit.Polarity do
 
   @doc "Returns the same for a clause, where `earlier` are the patterns of those before it."
   def clause(kind, expression, pattern, earlier) when kind in @kinds do
-    case holds(pattern) || earlier |> Enum.find_value(&holds/1) |> other() do
+    case holds(pattern) || earlier |> Enum.map(&holds/1) |> other() do
       nil -> kind
       :yes -> branch(kind, expression, true)
       :no -> branch(kind, expression, false)
@@ -29,9 +29,15 @@ defmodule Penstock.Audit.Polarity do
 
   def clause(kind, _expression, _pattern, _earlier), do: kind
 
-  defp other(:yes), do: :no
-  defp other(:no), do: :yes
-  defp other(nil), do: nil
+  # What a variable stands for after other patterns. After `nil` the thing is there, and a further
+  # pattern before the variable has told one such thing from others.
+  defp other(earlier) do
+    cond do
+      :no in earlier -> :yes
+      :yes in earlier -> :no
+      true -> nil
+    end
+  end
 
   # Whether a value that matches the pattern is there.
   defp holds({:when, _meta, [pattern | _guards]}), do: holds(pattern)
@@ -61,6 +67,8 @@ defmodule Penstock.Audit.Polarity do
     do: absent_in?(left, false) or absent_in?(right, false)
 
   defp absent_in?({operator, _meta, [_left, _right]}, _holds?) when operator in [:and, :or, :&&, :||, :in], do: true
+  # The parser wraps a `not` in parentheses in a block.
+  defp absent_in?({:__block__, _meta, [inner]}, holds?), do: absent_in?(inner, holds?)
   defp absent_in?({operator, _meta, [inner]}, holds?) when operator in [:!, :not], do: absent_in?(inner, not holds?)
   defp absent_in?(expression, holds?), do: absent?(expression) == holds?
 

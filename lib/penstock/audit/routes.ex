@@ -7,7 +7,8 @@ defmodule Penstock.Audit.Routes do
 
   @verbs [:get, :post, :put, :patch, :delete, :options, :head, :match, :live, :resources, :forward, :socket]
   @blocks [:scope, :live_session, :if, :unless, :resources]
-  @restricted ~r/admin|super_?user|staff|back_?office|internal|dev_routes|Mix\.env|operator/i
+  # Longer words have some of these in them: badminton, staffing, cooperators.
+  @restricted ~r/admin(?!ton)|super_?user|staff(?!ing)|back_?office|internal|dev_routes|(?<!co)operator/i
 
   @doc "Returns `{restricted, open}`, the modules of routes in the body of a router."
   def of(body, scope) do
@@ -35,10 +36,13 @@ defmodule Penstock.Audit.Routes do
     case List.last(args) do
       [{:do, _body} | _] = blocks when name in @blocks ->
         options = Enum.drop(args, -1)
-        inner = {if(name == :scope, do: prefix ++ prefix(options), else: prefix), restricted? or text?(options)}
+        prefix = if name == :scope, do: prefix(prefix, options), else: prefix
 
         {restricted?,
-         Enum.reduce(blocks, found, fn {_key, body}, found -> body |> block(inner, scope, found) |> elem(1) end)}
+         Enum.reduce(blocks, found, fn {key, body}, found ->
+           inner = {prefix, restricted? or restricted?(name, key, options)}
+           body |> block(inner, scope, found) |> elem(1)
+         end)}
 
       _none ->
         {restricted?, found}
@@ -59,13 +63,42 @@ defmodule Penstock.Audit.Routes do
     if Enum.all?(prefix ++ parts, &is_atom/1), do: Scope.module(scope, {:__aliases__, [], prefix ++ parts})
   end
 
-  defp prefix(options) do
-    Enum.find_value(options, [], fn
-      {:__aliases__, _meta, parts} -> parts
-      [{key, _value} | _] = options when is_atom(key) -> with {:__aliases__, _, parts} <- options[:alias], do: parts
+  # Whether the branch or the scope is one for administrators or developers.
+  defp restricted?(name, key, [condition]) when name in [:if, :unless] do
+    holds? = key == :do == (name == :if)
+
+    case production(condition) do
+      nil -> holds? and text?(condition)
+      value -> value != holds?
+    end
+  end
+
+  defp restricted?(_name, _key, options), do: text?(options)
+
+  # The value of a condition on the environment in production, or nil.
+  defp production({operator, _, [{{:., _, [{:__aliases__, _, [:Mix]}, :env]}, _, []}, value]}) do
+    cond do
+      operator in [:==, :===] -> value == :prod
+      operator in [:!=, :!==] -> value != :prod
+      operator == :in and is_list(value) -> :prod in value
+      true -> nil
+    end
+  end
+
+  defp production(_condition), do: nil
+
+  defp prefix(outer, options) do
+    Enum.find_value(options, outer, fn
+      {:__aliases__, _meta, parts} -> outer ++ parts
+      [{key, _value} | _] = options when is_atom(key) -> named(outer, Keyword.fetch(options, :alias))
       _other -> nil
     end)
   end
+
+  # An alias may be an expression, as `alias: @web`, which names no module here.
+  defp named(outer, {:ok, {:__aliases__, _meta, parts}}), do: outer ++ parts
+  defp named(_outer, {:ok, false}), do: []
+  defp named(_outer, _other), do: nil
 
   defp text?(expression), do: expression |> Macro.to_string() |> restricted?()
 

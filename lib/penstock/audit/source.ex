@@ -411,13 +411,20 @@ defmodule Penstock.Audit.Source do
   defp smaller?({:-, _, [{name, _, context}, _by]}, {:number, name}) when is_atom(context), do: true
   defp smaller?(_arg, _rest), do: false
 
-  # A function with a clause for each of some texts accepts those alone, or tells of another one.
+  # A function with a clause for each of some texts accepts those alone, or tells of another one. One
+  # that returns another text as it is, as a translation does, accepts all.
   defp listed(functions) do
     for {key, clauses} <- functions,
         Enum.count(clauses, fn clause -> Enum.any?(clause.params, &is_binary/1) end) > 1,
+        not Enum.any?(clauses, &returns_argument?/1),
         into: %{},
         do: {key, :member}
   end
+
+  defp returns_argument?(%{params: params, body: {name, _meta, context}}) when is_atom(name) and is_atom(context),
+    do: Enum.any?(params, &match?({^name, _, context} when is_atom(context), &1))
+
+  defp returns_argument?(_clause), do: false
 
   # The bound that a local function looks at, for the conditions that call it.
   defp bound(%{body: body, name: name}) do

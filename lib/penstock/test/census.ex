@@ -55,6 +55,15 @@ defmodule Penstock.Test.Census do
   @spec dead?(t, pid) :: boolean
   def dead?(%{died: died}, pid), do: is_map_key(died, pid)
 
+  # Returns `true` if the process was created at the time `since` or later.
+  @spec born_since?(t, pid, integer) :: boolean
+  def born_since?(%{born: born}, pid, since) do
+    case born do
+      %{^pid => {_creator, _call, {time, _number}}} -> time >= since
+      _not_told -> false
+    end
+  end
+
   @spec born?(t, pid) :: boolean
   def born?(%{born: born}, pid), do: is_map_key(born, pid)
 

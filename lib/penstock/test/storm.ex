@@ -63,6 +63,7 @@ defmodule Penstock.Test.Storm do
     receive do
       {:round, ^test} ->
         {runner, runs} = spawn_monitor(fn -> perform(chain, fun) end)
+        send(test, {:round_runs, self(), runner})
 
         receive do
           {:DOWN, ^runs, :process, ^runner, reason} -> send(test, {:round_over, self(), reason})
@@ -87,11 +88,18 @@ defmodule Penstock.Test.Storm do
 
   defp rounds(0, _storm, kills, random), do: {kills, random}
 
-  defp rounds(left, %{stage: stage} = storm, kills, random) do
-    # What earlier rounds have left is not killed, so that the gates show it at the end.
-    storm = Map.put(storm, :old, Map.new(Tracer.living(storm.tracer), &{&1, true}))
+  defp rounds(left, %{stage: stage, monitor: monitor} = storm, kills, random) do
+    since = System.monotonic_time(:nanosecond)
     send(stage, {:round, self()})
-    with {kills, random} <- round(storm, kills, kills, random), do: rounds(left - 1, storm, kills, random)
+
+    receive do
+      {:round_runs, ^stage, runner} ->
+        storm = Map.merge(storm, %{since: since, runner: runner})
+        with {kills, random} <- round(storm, kills, kills, random), do: rounds(left - 1, storm, kills, random)
+
+      {:DOWN, ^monitor, :process, ^stage, reason} ->
+        exit({reason, {__MODULE__, :run, []}})
+    end
   end
 
   defp round(%{stage: stage, monitor: monitor} = storm, before, kills, random) do
@@ -104,10 +112,16 @@ defmodule Penstock.Test.Storm do
       {:DOWN, ^monitor, :process, ^stage, reason} -> exit({reason, {__MODULE__, :run, []}})
     after
       ms ->
-        living = Enum.reject(Tracer.living(storm.tracer), &is_map_key(storm.old, &1))
-        {killed, random} = kill(living, random)
+        {killed, random} = storm |> victims() |> kill(random)
         round(storm, before, kills + killed, random)
     end
+  end
+
+  # Processes that earlier rounds have left are not killed, nor those of this round once its function has
+  # ended. So the gates show at the end what these hold.
+  defp victims(%{tracer: tracer, since: since, runner: runner}) do
+    living = Tracer.living(tracer, since)
+    if Process.alive?(runner), do: living, else: []
   end
 
   # Half of the waits are shorter than the VM's timers can be, so that short functions are met too.

@@ -82,9 +82,10 @@ defmodule Penstock.Test.Tracer do
   @spec census(pid) :: Census.t()
   def census(tracer), do: ask(tracer, :census)
 
-  # Returns the living processes of the family without the traced one, oldest first.
-  @spec living(pid) :: [pid]
-  def living(tracer), do: ask(tracer, :living)
+  # Returns the living processes of the family that were created at the time `since` or later, in ns of
+  # monotonic time, oldest first. A process may tell of itself long after it was created.
+  @spec living(pid, integer) :: [pid]
+  def living(tracer, since), do: ask(tracer, {:living, since})
 
   defp ask(tracer, question) do
     monitor = Process.monitor(tracer)
@@ -176,7 +177,7 @@ defmodule Penstock.Test.Tracer do
     receive do
       message when is_event(message) -> tracer |> event(message) |> calm_burst() |> loop()
       {{:member?, pid}, from, ref} -> reply(from, ref, is_map_key(tracer.family, pid), tracer)
-      {:living, from, ref} -> reply(from, ref, by_age(tracer.living), tracer)
+      {{:living, since}, from, ref} -> reply(from, ref, living_since(tracer, since), tracer)
       {:census, from, ref} -> tracer |> delivered() |> then(&reply(from, ref, &1.census, &1))
       {:stop, from, ref} -> tracer |> stop_new() |> delivered() |> finish(from, ref)
       {:DOWN, ^monitor, :process, _root, _reason} -> root_died(tracer)
@@ -189,7 +190,12 @@ defmodule Penstock.Test.Tracer do
     loop(tracer)
   end
 
-  defp by_age(living), do: living |> Enum.sort_by(&elem(&1, 1)) |> Enum.map(&elem(&1, 0))
+  defp living_since(%{living: living, census: census}, since) do
+    living
+    |> Enum.sort_by(&elem(&1, 1))
+    |> Enum.map(&elem(&1, 0))
+    |> Enum.filter(&Census.born_since?(census, &1, since))
+  end
 
   # Without a session, the VM drops the flags of a dead tracer.
   defp finish(tracer, from, ref) do

@@ -1,4 +1,4 @@
-# expects: PS002 medium line 8, PS002 high line 15
+# expects: PS002 medium line 8, PS002 high line 15, PS002 high line 25
 defmodule GameWeb.MatchLive do
   use ShopWeb, :live_view
 
@@ -17,6 +17,12 @@ defmodule GameWeb.MatchLive do
       GenServer.stop(match)
     end)
 
+    {:noreply, socket}
+  end
+
+  # An account is no process.
+  def handle_event("close", %{"account" => id}, socket) do
+    Task.start(fn -> Shop.Accounts.close_account(id) end)
     {:noreply, socket}
   end
 end

@@ -1,4 +1,4 @@
-# expects: PS007 high line 8
+# expects: PS007 high line 8, PS007 high line 16
 defmodule ArtWeb.ImageController do
   use ShopWeb, :controller
 
@@ -10,4 +10,13 @@ defmodule ArtWeb.ImageController do
   end
 
   defp image(kind, id), do: Shop.Repo.get(kind, id)
+
+  # label/1 takes any text.
+  def sort(conn, %{"by" => by}) do
+    if label(by) != "", do: json(conn, Shop.Repo.all(order: String.to_atom(by)))
+  end
+
+  defp label("name"), do: "Name"
+  defp label("date"), do: "Date"
+  defp label(other), do: other
 end

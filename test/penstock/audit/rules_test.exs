@@ -132,6 +132,14 @@ defmodule Penstock.Audit.RulesTest do
        {:noreply, socket}
      end
      """, [{"PS002", :high, 4}]},
+    {"a message by the name of its module",
+     """
+     use GenServer
+     def handle_info({__MODULE__, job}, state) do
+       spawn(fn -> job end)
+       {:noreply, state}
+     end
+     """, [{"PS002", :high, 4}]},
     {"a message loop",
      """
      def loop(state) do
