@@ -128,7 +128,7 @@ defmodule Penstock.OutsidersTest do
   end
 
   describe "a request to the dashboard" do
-    test "without the token is refused, whatever its headers and its query are" do
+    test "without the token is refused for any headers and any query" do
       access = Access.new(@token)
       cookie = "penstock_#{@port}=#{Base.url_encode64("another token", padding: false)}"
 

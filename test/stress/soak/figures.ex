@@ -2,7 +2,7 @@ defmodule Penstock.Stress.Soak.Figures do
   # Figures of the whole VM at rest, and whether one of them grows from rest to rest.
   @moduledoc false
 
-  # By how much each figure may grow over all rests after the warm-up, whatever their number is. Modules
+  # By how much each figure may grow over all rests after the warm-up, however many they are. Modules
   # that are loaded late bring atoms; allocators keep memory that nobody uses. The janitor monitors each
   # of the twelve owners once, or twice after its own restart.
   @slack [processes: 2, ports: 1, tables: 1, table_words: 5_000, atoms: 200, monitors: 12] ++
