@@ -11,7 +11,6 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 const CALL: usize = 2;
 /// The number of bytes that settings are drawn from.
 const SETTINGS: usize = 4;
-const SEED: usize = 16;
 
 /// The input of one run.
 #[derive(Debug)]
@@ -43,9 +42,25 @@ impl<'a> Input<'a> {
     fn draw<S: Strategy>(&mut self, bytes: usize, strategy: &S) -> S::Value {
         let (head, rest) = self.data.split_at(bytes.min(self.data.len()));
         self.data = rest;
-        let mut seed = [1; SEED];
-        seed[..head.len()].copy_from_slice(head);
-        *self.runner.rng() = TestRng::from_seed(RngAlgorithm::XorShift, &seed);
+        *self.runner.rng() = TestRng::from_seed(RngAlgorithm::XorShift, &seed(head));
         strategy.new_tree(&mut self.runner).expect("the strategies filter little").current()
     }
+}
+
+/// Returns a seed whose bits all depend on all bits of `bytes`. The first numbers of a generator by
+/// XorShift depend on few bits of its seed, so from similar seeds it would draw the same calls.
+fn seed(bytes: &[u8]) -> [u8; 16] {
+    let number = bytes.iter().fold(1_u64, |number, &byte| number << 8 | u64::from(byte));
+    let halves = [1, 2].map(|nth| mix(number.wrapping_add(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(nth))));
+    let mut seed = [0; 16];
+    seed[..8].copy_from_slice(&halves[0].to_le_bytes());
+    seed[8..].copy_from_slice(&halves[1].to_le_bytes());
+    seed
+}
+
+/// Mixes the bits of a number, by the last steps of SplitMix64.
+fn mix(mut word: u64) -> u64 {
+    word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    word ^ (word >> 31)
 }
