@@ -5,7 +5,7 @@
 //! and the calls after it stay as they are.
 
 use proptest::strategy::{Strategy, ValueTree};
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 /// The number of bytes that one call is drawn from: 65,536 seeds are more than there are calls.
 const CALL: usize = 2;
