@@ -140,10 +140,13 @@ defmodule Penstock.Stress.Soak.Gates do
 
   # Returns `:ok` if each pool admits exactly its limit now. So no permit is lost where no report shows it.
   def admits_its_limit(gates) do
+    # A worker may have been killed between its drain and its reopening.
+    :ok = Pool.reopen(gates.mixed.pool)
+
     Enum.find_value(pools(gates), :ok, fn pool ->
       limit = Pool.info(pool).limit
       answers = for _ <- 0..limit, do: Pool.try_acquire(pool)
-      :ok = Pool.release(pool, limit)
+      for :ok <- answers, do: :ok = Pool.release(pool)
       if answers != List.duplicate(:ok, limit) ++ [{:error, :full}], do: {:error, {pool, limit, answers}}
     end)
   end
