@@ -57,21 +57,25 @@ fn list(ban: &Ban, ms: u64) -> Vec<(u64, u64, u32)> {
 }
 
 #[derive(Clone, Debug)]
-enum Act {
+pub(crate) enum Act {
     Fail(u64),
     /// A key, and the ms for which it is banned; 0 for a ban without an end.
     Ban(u64, u32),
     Unban(u64),
 }
 
-/// Generates acts, each with the ms that pass before it.
-fn acts() -> impl Strategy<Value = Vec<(u64, Act)>> {
+/// Generates an act, and the ms that pass before it.
+pub(crate) fn act() -> impl Strategy<Value = (u64, Act)> {
     let act = prop_oneof![
         12 => (0..6_u64).prop_map(Act::Fail),
         1 => (0..6_u64, prop_oneof![4 => 1..400_u32, 1 => Just(0)]).prop_map(|(key, ms)| Act::Ban(key, ms)),
         1 => (0..6_u64).prop_map(Act::Unban),
     ];
-    prop::collection::vec((prop_oneof![3 => 0..3_u64, 3 => 0..40_u64, 1 => 0..400_u64], act), 1..200)
+    (prop_oneof![3 => 0..3_u64, 3 => 0..40_u64, 1 => 0..400_u64], act)
+}
+
+fn acts() -> impl Strategy<Value = Vec<(u64, Act)>> {
+    prop::collection::vec(act(), 1..200)
 }
 
 /// The state of a key: the times of its failures in ms, the end of its ban in ms (`u64::MAX` if
@@ -95,68 +99,79 @@ impl Known {
     }
 }
 
+/// Generates settings of at most nine failures.
+pub(crate) fn settings() -> impl Strategy<Value = BanSettings> {
+    let ban_ms = prop_oneof![4 => Just(50_u32), 1 => Just(0)];
+    (1_u32..10, 1_u32..4, 1_u32..500, ban_ms).prop_map(|(failures, escalate, forget_ms, ban_ms)| BanSettings {
+        failures,
+        escalate,
+        forget_ms,
+        ban_ms,
+        ..SETTINGS
+    })
+}
+
+/// Compares each answer with that of a list of all failures.
+pub(crate) fn compare(settings: BanSettings, acts: Vec<(u64, Act)>) {
+    let BanSettings { failures, escalate, forget_ms, ban_ms, .. } = settings;
+    let ban = open(settings);
+    let mut model: BTreeMap<u64, Known> = BTreeMap::new();
+    let mut now = 1_000;
+    for (gap, act) in acts {
+        now += gap;
+        match act {
+            Act::Fail(n) => {
+                let known = model.entry(n).or_default();
+                // The answer, and the level if this failure bans the key.
+                let expected = if known.until > now {
+                    (Failure::Banned(known.left(now)), None)
+                } else {
+                    known.failed.retain(|&at| now - at < 100);
+                    known.failed.push(now);
+                    let count = known.failed.len() as u32;
+                    if count < failures {
+                        (Failure::Left(failures - count), None)
+                    } else {
+                        known.level = known.remembered(now, forget_ms) + 1;
+                        let ms = (50 * u64::from(escalate).pow(known.level.min(10) - 1)).min(300);
+                        known.until = if ban_ms == 0 { u64::MAX } else { now + ms };
+                        known.failed.clear();
+                        (Failure::Banned(known.left(now)), Some(known.level))
+                    }
+                };
+                assert_eq!(ban.record(1, tag(n), now * MS, || (bytes(n), bytes(0))), expected);
+            }
+            Act::Ban(n, ms) => {
+                ban.ban(1, tag(n), now * MS, ms, bytes(n), bytes(0));
+                let known = model.entry(n).or_default();
+                let until = if ms == 0 { u64::MAX } else { now + u64::from(ms) };
+                (known.level, known.until) = (known.remembered(now, forget_ms), until);
+            }
+            Act::Unban(n) => {
+                ban.unban(tag(n));
+                model.remove(&n);
+            }
+        }
+        for (&n, known) in &model {
+            let expected = if known.until > now { Banned::For(known.left(now)) } else { Banned::No };
+            assert_eq!(ban.check(tag(n), now * MS), expected);
+        }
+        let expected: Vec<_> = model
+            .iter()
+            .filter(|(_, known)| known.until > now)
+            .map(|(&n, known)| (n, known.left(now) / MS, known.level))
+            .collect();
+        assert_eq!(list(&ban, now), expected);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     // If at most nine failures ban a key, each failure counts for exactly the time `within_ms`.
     #[test]
-    fn each_answer_is_that_of_a_list_of_all_failures(
-        failures in 1_u32..10,
-        escalate in 1_u32..4,
-        forget_ms in 1_u32..500,
-        ban_ms in prop_oneof![4 => Just(50_u32), 1 => Just(0)],
-        acts in acts(),
-    ) {
-        let settings = BanSettings { failures, escalate, forget_ms, ban_ms, ..SETTINGS };
-        let ban = open(settings);
-        let mut model: BTreeMap<u64, Known> = BTreeMap::new();
-        let mut now = 1_000;
-        for (gap, act) in acts {
-            now += gap;
-            match act {
-                Act::Fail(n) => {
-                    let known = model.entry(n).or_default();
-                    // The answer, and the level if this failure bans the key.
-                    let expected = if known.until > now {
-                        (Failure::Banned(known.left(now)), None)
-                    } else {
-                        known.failed.retain(|&at| now - at < 100);
-                        known.failed.push(now);
-                        let count = known.failed.len() as u32;
-                        if count < failures {
-                            (Failure::Left(failures - count), None)
-                        } else {
-                            known.level = known.remembered(now, forget_ms) + 1;
-                            let ms = (50 * u64::from(escalate).pow(known.level.min(10) - 1)).min(300);
-                            known.until = if ban_ms == 0 { u64::MAX } else { now + ms };
-                            known.failed.clear();
-                            (Failure::Banned(known.left(now)), Some(known.level))
-                        }
-                    };
-                    prop_assert_eq!(ban.record(1, tag(n), now * MS, || (bytes(n), bytes(0))), expected);
-                }
-                Act::Ban(n, ms) => {
-                    ban.ban(1, tag(n), now * MS, ms, bytes(n), bytes(0));
-                    let known = model.entry(n).or_default();
-                    let until = if ms == 0 { u64::MAX } else { now + u64::from(ms) };
-                    (known.level, known.until) = (known.remembered(now, forget_ms), until);
-                }
-                Act::Unban(n) => {
-                    ban.unban(tag(n));
-                    model.remove(&n);
-                }
-            }
-            for (&n, known) in &model {
-                let expected = if known.until > now { Banned::For(known.left(now)) } else { Banned::No };
-                prop_assert_eq!(ban.check(tag(n), now * MS), expected);
-            }
-            let expected: Vec<_> = model
-                .iter()
-                .filter(|(_, known)| known.until > now)
-                .map(|(&n, known)| (n, known.left(now) / MS, known.level))
-                .collect();
-            prop_assert_eq!(list(&ban, now), expected);
-        }
+    fn each_answer_is_that_of_a_list_of_all_failures(settings in settings(), acts in acts()) {
+        compare(settings, acts);
     }
 
     // If a ban takes more than nine failures, their times are merged. No failure is forgotten

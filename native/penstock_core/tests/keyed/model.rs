@@ -22,7 +22,7 @@ const PROCESSES: usize = 7;
 const KEYS: u64 = 5;
 
 #[derive(Clone, Debug)]
-enum Op {
+pub(crate) enum Op {
     Take {
         process: usize,
         key: u64,
@@ -550,7 +550,7 @@ impl Pair {
     }
 }
 
-fn settings() -> impl Strategy<Value = KeyedSettings> {
+pub(crate) fn settings() -> impl Strategy<Value = KeyedSettings> {
     let waiting = prop_oneof![1 => Just(0), 1 => 1..=3_u32, 3 => Just(100_u32)];
     let overdraft = prop_oneof![3 => 0..=3_u64, 1 => Just(AS_LIMIT)];
     (1..=5_u32, 1..=6_u32, waiting, overdraft).prop_map(|(limit, max_keys, max_waiting, max_overdraft)| KeyedSettings {
@@ -561,7 +561,7 @@ fn settings() -> impl Strategy<Value = KeyedSettings> {
     })
 }
 
-fn op() -> impl Strategy<Value = Op> {
+pub(crate) fn op() -> impl Strategy<Value = Op> {
     let process = 0..PROCESSES;
     // Most calls meet on one key.
     let key = prop_oneof![3 => Just(0_u64), 2 => 0..KEYS];
@@ -603,6 +603,19 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Makes the calls, compares the pool with the model after each, and then lets all processes die.
+pub(crate) fn run(settings: KeyedSettings, ops: &[Op]) {
+    let mut pair = Pair::new(settings);
+    for op in ops {
+        pair.apply(op);
+    }
+    for process in 0..PROCESSES {
+        pair.apply(&Op::BeginExit { process });
+        pair.apply(&Op::FinishExit { process });
+    }
+    pair.stage.nothing_is_left();
+}
+
 /// Returns a configuration of `cases` cases, or of the number that `PROPTEST_CASES` gives.
 fn cases(cases: u32) -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
@@ -614,14 +627,6 @@ proptest! {
 
     #[test]
     fn a_keyed_pool_does_what_its_model_does(settings in settings(), ops in proptest::collection::vec(op(), 1..300)) {
-        let mut pair = Pair::new(settings);
-        for op in &ops {
-            pair.apply(op);
-        }
-        for process in 0..PROCESSES {
-            pair.apply(&Op::BeginExit { process });
-            pair.apply(&Op::FinishExit { process });
-        }
-        pair.stage.nothing_is_left();
+        run(settings, &ops);
     }
 }

@@ -26,24 +26,7 @@ use penstock_core::Settings;
 use proptest::prelude::*;
 
 use op::{Op, op, settings};
-use pair::Pair;
-
-/// Makes the calls, compares the pool with the model after each, and then lets all processes die.
-fn run(processes: usize, settings: Settings, ops: &[Op]) {
-    let mut pair = Pair::new(processes, settings);
-    for op in ops {
-        pair.apply(op);
-        pair.stage.serve_deferred();
-        pair.compare();
-    }
-    for process in 0..pair.processes.len() {
-        pair.begin_exit(process);
-        pair.finish_exit(process);
-        pair.stage.serve_deferred();
-    }
-    pair.compare();
-    pair.stage.at_rest(&[]);
-}
+use pair::run;
 
 /// Generates settings, and a sequence of at most `calls` calls.
 fn sequence(processes: usize, calls: usize) -> impl Strategy<Value = (Settings, Vec<Op>)> {

@@ -40,6 +40,23 @@ pub(crate) enum Doing {
     Gone,
 }
 
+/// Makes the calls, compares the pool with the model after each, and then lets all processes die.
+pub(crate) fn run(processes: usize, settings: Settings, ops: &[Op]) {
+    let mut pair = Pair::new(processes, settings);
+    for op in ops {
+        pair.apply(op);
+        pair.stage.serve_deferred();
+        pair.compare();
+    }
+    for process in 0..pair.processes.len() {
+        pair.begin_exit(process);
+        pair.finish_exit(process);
+        pair.stage.serve_deferred();
+    }
+    pair.compare();
+    pair.stage.at_rest(&[]);
+}
+
 /// The pool and the model, side by side.
 pub(crate) struct Pair {
     pub(crate) stage: Arc<Stage>,

@@ -44,7 +44,7 @@ impl Bucket {
 
 /// Generates rates whose interval between hits is a whole number of ns, so that nothing is
 /// rounded.
-fn whole_rates() -> impl Strategy<Value = (u32, u64, u32)> {
+pub(crate) fn whole_rates() -> impl Strategy<Value = (u32, u64, u32)> {
     (0_u32..7, 0_u32..7, 1_u64..100_000, 1_u32..2_000).prop_map(|(twos, fives, per_ms, burst)| {
         let limit = 2_u32.pow(twos) * 5_u32.pow(fives).min(15_625);
         (limit, per_ms.max(u64::from(limit).div_ceil(1_000)), burst)
@@ -52,7 +52,7 @@ fn whole_rates() -> impl Strategy<Value = (u32, u64, u32)> {
 }
 
 /// Generates rates of all orders of magnitude within the bounds.
-fn any_rates() -> impl Strategy<Value = (u32, u64, u32)> {
+pub(crate) fn any_rates() -> impl Strategy<Value = (u32, u64, u32)> {
     (0_u32..31, any::<u32>(), 0_u32..42, any::<u64>(), 0_u32..31, any::<u32>())
         .prop_map(|(a, limit, b, per, c, burst)| {
             let limit = (limit & 0x7FFF_FFFF) >> a | 1;
@@ -62,72 +62,101 @@ fn any_rates() -> impl Strategy<Value = (u32, u64, u32)> {
         .prop_filter("within bounds", |&(limit, per, burst)| Rate::new(limit, per, burst).is_ok())
 }
 
-/// Generates gaps between hits, in ns, and the costs of the hits.
-fn hits() -> impl Strategy<Value = Vec<(u64, u32)>> {
+/// Generates the gap before a hit, in ns, and the cost of the hit.
+pub(crate) fn hit() -> impl Strategy<Value = (u64, u32)> {
     let gap = prop_oneof![Just(0), 0..2_000_u64, 0..3 * MS, 0..20_000 * MS];
     let cost = prop_oneof![4 => Just(1_u32), 1 => 1..50_u32, 1 => 1..3_000_u32];
-    prop::collection::vec((gap, cost), 1..200)
+    (gap, cost)
+}
+
+/// Generates by how much the clock of a caller is behind, in ns.
+pub(crate) fn back() -> impl Strategy<Value = u64> {
+    0..5_000 * MS
+}
+
+fn hits() -> impl Strategy<Value = Vec<(u64, u32)>> {
+    prop::collection::vec(hit(), 1..200)
+}
+
+/// The limit, the time `per` in ms, and the burst.
+type Given = (u32, u64, u32);
+
+/// Compares each decision with that of the bucket. The interval of the rate must be a whole
+/// number of ns.
+pub(crate) fn compare((limit, per, burst): Given, hits: Vec<(u64, u32)>, keyed: bool) {
+    let (limiter, global) = open(10, limits(limit, per, burst));
+    let key = if keyed { key(1) } else { global };
+    let mut bucket = Bucket::new(limit, per, burst);
+    let mut now = 0;
+    for (gap, cost) in hits {
+        now += gap;
+        let peeked = limiter.peek(key, now, 1);
+        assert_eq!(peeked, bucket.clone().hit(now, 1));
+        assert_eq!(limiter.hit(key, now, cost), bucket.hit(now, cost));
+    }
+}
+
+/// Waits as long as each refusal says. The hit must be allowed then, and not 1 ns earlier.
+pub(crate) fn obey_waits((limit, per, burst): Given, hits: Vec<(u64, u32)>) {
+    let (limiter, key) = open(1, limits(limit, per, burst));
+    let mut now = 0;
+    for (gap, cost) in hits {
+        now += gap;
+        match limiter.hit(key, now, cost) {
+            // No clock goes further than `LATEST`.
+            Hit::Deny(wait) if now + wait > LATEST => break,
+            Hit::Deny(wait) => {
+                assert!(wait > 0);
+                assert_eq!(limiter.hit(key, now + wait - 1, cost), Hit::Deny(1));
+                now += wait;
+                assert!(matches!(limiter.hit(key, now, cost), Hit::Allow(_)));
+            }
+            Hit::Never => assert!(cost > burst),
+            Hit::Allow(remaining) => assert!(remaining <= burst - cost),
+            Hit::Gone => panic!("the limiter is open"),
+        }
+    }
+}
+
+/// Hits by clocks that are behind by the times in `back`, and compares what is allowed with the
+/// rate.
+pub(crate) fn hit_by_late_clocks((limit, per, burst): Given, hits: Vec<(u64, u32)>, back: Vec<u64>) {
+    let (limiter, key) = open(1, limits(limit, per, burst));
+    let (mut now, mut allowed) = (0_u64, 0_u64);
+    for ((gap, cost), back) in hits.into_iter().zip(back) {
+        now += gap;
+        let clock = if gap % 2 == 0 { now } else { now.saturating_sub(back) };
+        if let Hit::Allow(_) = limiter.hit(key, clock, cost) {
+            allowed += u64::from(cost);
+        }
+        // `most` is the burst and the hits that came since, times `per` in ns. The interval
+        // is rounded down to whole ns, so the limiter may allow up to 0.1 % more.
+        let most = u128::from(burst) * u128::from(per) * u128::from(MS) + u128::from(now) * u128::from(limit);
+        assert!(u128::from(allowed) * u128::from(per) * u128::from(MS) <= most + most / 1_000);
+    }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn each_hit_is_decided_as_by_an_exact_bucket((limit, per, burst) in whole_rates(), hits in hits(), keyed: bool) {
-        let (limiter, global) = open(10, limits(limit, per, burst));
-        let key = if keyed { key(1) } else { global };
-        let mut bucket = Bucket::new(limit, per, burst);
-        let mut now = 0;
-        for (gap, cost) in hits {
-            now += gap;
-            let peeked = limiter.peek(key, now, 1);
-            prop_assert_eq!(peeked, bucket.clone().hit(now, 1));
-            prop_assert_eq!(limiter.hit(key, now, cost), bucket.hit(now, cost));
-        }
+    fn each_hit_is_decided_as_by_an_exact_bucket(rate in whole_rates(), hits in hits(), keyed: bool) {
+        compare(rate, hits, keyed);
     }
 
     #[test]
-    fn a_denied_hit_is_allowed_after_its_wait_and_not_before((limit, per, burst) in any_rates(), hits in hits()) {
-        let (limiter, key) = open(1, limits(limit, per, burst));
-        let mut now = 0;
-        for (gap, cost) in hits {
-            now += gap;
-            match limiter.hit(key, now, cost) {
-                // No clock goes further than `LATEST`.
-                Hit::Deny(wait) if now + wait > LATEST => break,
-                Hit::Deny(wait) => {
-                    prop_assert!(wait > 0);
-                    prop_assert_eq!(limiter.hit(key, now + wait - 1, cost), Hit::Deny(1));
-                    now += wait;
-                    prop_assert!(matches!(limiter.hit(key, now, cost), Hit::Allow(_)));
-                }
-                Hit::Never => prop_assert!(cost > burst),
-                Hit::Allow(remaining) => prop_assert!(remaining <= burst - cost),
-                Hit::Gone => prop_assert!(false),
-            }
-        }
+    fn a_denied_hit_is_allowed_after_its_wait_and_not_before(rate in any_rates(), hits in hits()) {
+        obey_waits(rate, hits);
     }
 
     // Some callers read a clock that is behind by up to 5 s.
     #[test]
     fn no_order_of_clocks_allows_more_than_the_rate(
-        (limit, per, burst) in any_rates(),
+        rate in any_rates(),
         hits in hits(),
-        back in prop::collection::vec(0..5_000 * MS, 200),
+        back in prop::collection::vec(back(), 200),
     ) {
-        let (limiter, key) = open(1, limits(limit, per, burst));
-        let (mut now, mut allowed) = (0_u64, 0_u64);
-        for ((gap, cost), back) in hits.into_iter().zip(back) {
-            now += gap;
-            let clock = if gap % 2 == 0 { now } else { now.saturating_sub(back) };
-            if let Hit::Allow(_) = limiter.hit(key, clock, cost) {
-                allowed += u64::from(cost);
-            }
-            // `most` is the burst and the hits that came since, times `per` in ns. The interval
-            // is rounded down to whole ns, so the limiter may allow up to 0.1 % more.
-            let most = u128::from(burst) * u128::from(per) * u128::from(MS) + u128::from(now) * u128::from(limit);
-            prop_assert!(u128::from(allowed) * u128::from(per) * u128::from(MS) <= most + most / 1_000);
-        }
+        hit_by_late_clocks(rate, hits, back);
     }
 
     #[test]

@@ -6,30 +6,11 @@ mod bucket;
 mod edges;
 mod keys;
 mod several;
+mod stage;
 
-use penstock_core::{Changed, Charge, Key, Limiter, Limits, Rate};
+use penstock_core::{Changed, Charge, Key, Limiter, Limits};
 
-const MS: u64 = 1_000_000;
-
-fn limits(limit: u32, per_ms: u64, burst: u32) -> Limits {
-    Limits { limit, per_ms, rate: Rate::new(limit, per_ms, burst).unwrap() }
-}
-
-/// Opens a limiter. Returns it with its global key, to which it charges all hits without a key.
-fn open(max_keys: u32, limits: Limits) -> (Limiter, Key) {
-    let limiter = Limiter::new(max_keys).unwrap();
-    let generation = limiter.open(limits, false, 0);
-    (limiter, Key::Global(generation))
-}
-
-/// Returns a key that looks like the hash of `n`.
-fn key(n: u64) -> Key {
-    let mut word = n.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    // The first generation is 1.
-    Key::Tag(1, (word ^ (word >> 31)).max(1))
-}
+use stage::{MS, key, limits, open};
 
 /// Changes the rate: calls `Limiter::update` until the change is in force. Returns the number of
 /// calls before the last one.

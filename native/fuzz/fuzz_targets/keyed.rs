@@ -1,0 +1,22 @@
+//! The keyed pool against the model of its tests.
+#![no_main]
+#![allow(dead_code)] // The tests alone use a part of these modules.
+
+#[path = "../../penstock_core/tests/keyed/model.rs"]
+mod model;
+#[path = "../../penstock_core/tests/keyed/plain.rs"]
+mod plain;
+#[path = "../../penstock_core/tests/keyed/stage.rs"]
+mod stage;
+#[path = "../../penstock_core/tests/support/mod.rs"]
+mod support;
+
+use libfuzzer_sys::fuzz_target;
+use penstock_fuzz::Input;
+
+fuzz_target!(|data: &[u8]| {
+    let mut input = Input::new(data);
+    let settings = input.settings(model::settings());
+    let ops = input.calls(model::op());
+    model::run(settings, &ops);
+});
