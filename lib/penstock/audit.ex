@@ -28,6 +28,10 @@ defmodule Penstock.Audit do
     Rules.LongPolling
   ]
 
+  # All code of a project lives until the audit ends. In a small heap the collector copies it many times,
+  # which takes as long as the audit itself.
+  @heap_words 8_000_000
+
   @type result :: %{
           findings: [Finding.t()],
           suppressed: [%{finding: Finding.t(), by: :comment, reason: String.t()}],
@@ -49,6 +53,16 @@ defmodule Penstock.Audit do
   """
   @spec run([String.t()], keyword) :: {:ok, result} | {:error, String.t()}
   def run(paths, opts \\ []) do
+    before = Process.flag(:min_heap_size, @heap_words)
+
+    try do
+      run_all(paths, opts)
+    after
+      Process.flag(:min_heap_size, before)
+    end
+  end
+
+  defp run_all(paths, opts) do
     start = System.monotonic_time(:millisecond)
 
     with {:ok, rules} <- select(opts),

@@ -60,10 +60,19 @@ defmodule Penstock.PoolLargeTest do
       # `holders/1` of 2,000 holders is one selection.
       selection = fastest(fn -> oldest(pool) end)
       crowd(pool, @many - @few)
-      # `info/1` walks over all holders once.
-      walk = fastest(fn -> Pool.info(pool) end)
-      assert walk < @slower * div(@many, @few) * walk_of_few
+      assert_walk_below(pool, @slower * div(@many, @few) * walk_of_few, @rounds)
       compare(pool, @selections * selection, @rounds)
+    end
+
+    # `info/1` walks over all holders once. On a busy machine, it takes some rounds until one has run
+    # undisturbed.
+    defp assert_walk_below(pool, most, rounds, fastest \\ :infinity) do
+      fastest = min(fastest, time(fn -> Pool.info(pool) end))
+
+      if fastest >= most do
+        assert rounds > 0, "a walk takes #{fastest} us, and should take less than #{most}"
+        assert_walk_below(pool, most, rounds - 1, fastest)
+      end
     end
 
     # Measures a walk and `holders/1` until the fastest `holders/1` takes less than @walks of the

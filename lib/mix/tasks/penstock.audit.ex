@@ -76,22 +76,8 @@ defmodule Mix.Tasks.Penstock.Audit do
   @found 1
   @failed 2
 
-  # All code of a project lives until the audit ends. In a small heap the collector copies it many times,
-  # which takes as long as the audit itself.
-  @heap_words 8_000_000
-
   @impl true
   def run(args) do
-    before = Process.flag(:min_heap_size, @heap_words)
-
-    try do
-      audit(args)
-    after
-      Process.flag(:min_heap_size, before)
-    end
-  end
-
-  defp audit(args) do
     with {:ok, paths, opts} <- parse(args),
          :ok <- rules_named(opts),
          {:ok, format} <- format(opts),

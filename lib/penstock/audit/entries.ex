@@ -267,23 +267,26 @@ defmodule Penstock.Audit.Entries do
     if action? and function.name != :call, do: :outside, else: :own
   end
 
+  # Most functions of two parameters have no connection, which is found out soonest.
   defp request?(module, %{arity: 2} = function, clause) do
-    plug? =
-      Module.is?(module, [Plug | @controllers]) or Module.uses_as?(module, [:controller, :plug, :router]) or
-        Enum.any?(module.imports, &(&1 in @controllers)) or named?(module, "Controller")
-
     conn? = conn?(List.first(clause.params))
 
     cond do
       function.name in [:render, :init, :view, :template, :child_spec, :handle_errors] -> false
-      function.name == :call -> conn? or plug?
+      function.name == :call -> conn? or plug?(module)
+      not conn? -> false
       # The other functions of a plug are its own helpers.
       function?(module, :call, 2) and Module.is?(module, [Plug]) -> false
-      true -> plug? and conn?
+      true -> plug?(module)
     end
   end
 
   defp request?(_module, _function, _clause), do: false
+
+  defp plug?(module) do
+    Module.is?(module, [Plug | @controllers]) or Module.uses_as?(module, [:controller, :plug, :router]) or
+      Enum.any?(module.imports, &(&1 in @controllers)) or named?(module, "Controller")
+  end
 
   defp conn?(param) do
     {_param, found?} =
