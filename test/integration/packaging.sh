@@ -84,6 +84,8 @@ mkdir "$package"
 mix run --no-start --no-compile --no-deps-check -e \
   'IO.puts(Mix.Project.config()[:package][:files] |> Enum.flat_map(&Path.wildcard(&1, match_dot: true)) |> Enum.join("\n"))' |
   tar -c -T - | tar -x -C "$package"
+# The libraries of script/cross, if it has run, may be of other sources.
+rm -rf "$package/nifs"
 printf '[workspace]\nmembers = []\n' >"$tmp/Cargo.toml"
 # The checks build the NIF several times, and none is about its speed.
 mkdir "$tmp/.cargo"
