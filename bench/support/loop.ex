@@ -18,24 +18,30 @@ defmodule Penstock.Bench.Loop do
   @settle_ns 100_000
   # The most attempts at a sample. An attempt fails if its processes do not run at the same time.
   @tries 1_000
+  # The part of a sample in which all its processes must run at once.
+  @least_shared 0.8
   # The most polls for the end of the last sample's work. After them the next sample begins
   # anyway, because a row may always have work in the background.
   @polls 10_000
 
-  def sampler(fun, processes, sample_ns \\ @sample_ns) do
+  # `least_shared` is 0 for more processes than cores, which take turns.
+  def sampler(fun, processes, sample_ns \\ @sample_ns, least_shared \\ @least_shared) do
     calls = calibrate(fun, processes, 1, sample_ns)
-    fn -> together(fun, processes, calls, @tries) / (processes * calls) end
+    fn -> together(fun, processes, calls, least_shared, @tries) / (processes * calls) end
   end
 
-  # Takes a sample again if its processes ran together for less than 80 % of its time. A busy
+  # Takes a sample again if its processes ran together for too small a part of its time. A busy
   # machine may run the processes one after the other.
-  defp together(_fun, processes, _calls, 0) do
+  defp together(_fun, processes, _calls, _least_shared, 0) do
     raise "#{processes} processes did not run at the same time in any of #{@tries} samples: the machine is too busy"
   end
 
-  defp together(fun, processes, calls, tries) do
+  defp together(fun, processes, calls, least_shared, tries) do
     {elapsed, shared} = run(fun, processes, calls)
-    if shared >= 0.8 * elapsed, do: elapsed, else: together(fun, processes, calls, tries - 1)
+
+    if shared >= least_shared * elapsed or least_shared == 0,
+      do: elapsed,
+      else: together(fun, processes, calls, least_shared, tries - 1)
   end
 
   # Returns the number of calls in a sample. Doubles the calls until a run is long enough to
