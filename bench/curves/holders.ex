@@ -30,8 +30,8 @@ defmodule Penstock.Bench.Curves.Holders do
           title: "A permit acquired and released by the number of other holders",
           samplers: {__MODULE__, :acquire},
           series: [
-            {:atomics, :baseline, ":atomics, not kill-exact"},
-            {:ets, :baseline, "ETS update_counter, not kill-exact"},
+            {:atomics, :baseline, ":atomics (not kill-exact)"},
+            {:ets, :baseline, "ETS update_counter (not kill-exact)"},
             {:server, :baseline, "GenServer that monitors holders"},
             {:pool, :ours, "Penstock.Pool"}
           ]
@@ -44,7 +44,7 @@ defmodule Penstock.Bench.Curves.Holders do
           samplers: {__MODULE__, :refuse},
           series: [
             {:supervisor, :baseline, "DynamicSupervisor at max_children"},
-            {:atomics, :baseline, ":atomics, not kill-exact"},
+            {:atomics, :baseline, ":atomics (not kill-exact)"},
             {:pool, :ours, "Penstock.Pool"}
           ]
       },

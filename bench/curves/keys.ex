@@ -39,7 +39,7 @@ defmodule Penstock.Bench.Curves.Keys do
         sizes: Curve.decades(@most),
         samplers: {__MODULE__, :permit},
         series: [
-          {:ets, :baseline, "ETS update_counter, not kill-exact"},
+          {:ets, :baseline, "ETS update_counter (not kill-exact)"},
           {:keyed, :ours, "Penstock.KeyedPool"}
         ]
       }

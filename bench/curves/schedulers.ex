@@ -39,8 +39,8 @@ defmodule Penstock.Bench.Curves.Schedulers do
           title: "A permit of one pool acquired and released by the number of schedulers",
           samplers: {__MODULE__, :pool},
           series: [
-            {:ets, :baseline, "ETS update_counter, one row"},
-            {:atomics, :baseline, ":atomics, one word"},
+            {:ets, :baseline, "ETS update_counter on one row"},
+            {:atomics, :baseline, ":atomics on one word"},
             {:pool, :ours, "Penstock.Pool"}
           ]
       },
@@ -51,7 +51,7 @@ defmodule Penstock.Bench.Curves.Schedulers do
           samplers: {__MODULE__, :refuse},
           series: [
             {:supervisor, :baseline, "DynamicSupervisor at max_children"},
-            {:atomics, :baseline, ":atomics, one word"},
+            {:atomics, :baseline, ":atomics on one word"},
             {:pool, :ours, "Penstock.Pool"}
           ]
       },
@@ -61,10 +61,10 @@ defmodule Penstock.Bench.Curves.Schedulers do
           title: "A hit by the number of schedulers",
           samplers: {__MODULE__, :rate},
           series: [
-            {:ets, :baseline, "ETS update_counter, one row"},
-            {:ets_keys, :baseline, "ETS update_counter, 10,000 rows"},
-            {:one, :ours, "Penstock.RateLimiter, one key"},
-            {:keys, :ours, "Penstock.RateLimiter, 10,000 keys"}
+            {:ets, :baseline, "ETS update_counter on one row"},
+            {:ets_keys, :baseline, "ETS update_counter on 10000 rows"},
+            {:one, :ours, "Penstock.RateLimiter on one key"},
+            {:keys, :ours, "Penstock.RateLimiter on 10000 keys"}
           ]
       }
     ]

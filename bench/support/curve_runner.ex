@@ -64,8 +64,14 @@ defmodule Penstock.Bench.CurveRunner do
     rounds = if options[:quick], do: @quick_rounds, else: call(curve.rounds, size)
     ids = for {id, _side, _name} <- curve.series, do: id
     args = [curve.samplers, size, ids, rounds]
-    rounds = Peer.run(modules, call(curve.flags, size), CurveChild, :measure, args)
-    figures = CurveReport.figures(curve, size, rounds)
+    measured = Peer.run(modules, call(curve.flags, size), CurveChild, :measure, args)
+
+    figures =
+      case measured do
+        {:ok, rounds} -> CurveReport.figures(curve, size, rounds)
+        {:error, message} -> Mix.raise("#{curve.id} fails at #{size}: #{message}")
+      end
+
     CurveReport.row(figures)
     if options[:csv], do: File.write!(options[:csv], CurveReport.csv(figures), [:append])
     figures
