@@ -91,8 +91,13 @@ defmodule Penstock.Bench.Curves.Holders do
     {:ok, _} = Pool.start_link(name: :pool, limit: holders)
     {:ok, supervisor} = DynamicSupervisor.start_link(strategy: :one_for_one, max_children: holders)
     child = %{id: :child, start: {__MODULE__, :start_holder, [self()]}, restart: :temporary}
-    for _ <- 1..holders, do: {:ok, _} = DynamicSupervisor.start_child(supervisor, child)
-    for _ <- 1..holders, do: receive(do: (:held -> :ok))
+
+    # Each message is received at once: a long queue makes each collection of garbage slow.
+    for _ <- 1..holders do
+      {:ok, _} = DynamicSupervisor.start_child(supervisor, child)
+      receive do: (:held -> :ok)
+    end
+
     {:error, :full} = Pool.try_acquire(:pool)
     {:error, :max_children} = DynamicSupervisor.start_child(supervisor, child)
     atomics = :atomics.new(1, signed: true)

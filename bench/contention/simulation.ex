@@ -1,0 +1,91 @@
+defmodule Penstock.Bench.Contention.Simulation do
+  @moduledoc false
+  # Simulates cores that repeat one operation. Between two accesses to shared lines a core works on
+  # its own. An access is free if the core has the line: alone for a write, in any copy for a read.
+  # Otherwise the line moves, which takes the cost of a transfer. One line moves once at a time, and
+  # serves the cores first come, first served.
+  #
+  # The model leaves out what would need another machine to measure: transfers that differ in
+  # length, a bus that many lines share, a core that keeps a line for several accesses, and a
+  # compare-and-swap that fails. One that fails has the line already, so its repetition is quick.
+
+  # The operations of each core that are simulated.
+  @operations 400
+  # The work between two accesses differs by up to this part of it, so that cores do not march in
+  # step.
+  @jitter 0.25
+
+  @doc """
+  Returns the operations per ns of all `cores` together.
+
+  `work_ns` is the time of an operation without transfers.
+  """
+  def throughput(accesses, work_ns, transfer_ns, cores) do
+    :rand.seed(:exsss, {cores, length(accesses), 1})
+    gap = work_ns / length(accesses)
+    steps = List.to_tuple(accesses)
+
+    begin =
+      for core <- 1..cores, reduce: :gb_sets.new() do
+        queue -> :gb_sets.add({gap * :rand.uniform(), core, 0}, queue)
+      end
+
+    # `each` is the number at which a core begins to take one line after the other.
+    state = %{
+      steps: steps,
+      gap: gap,
+      transfer: transfer_ns,
+      lines: %{},
+      chosen: Map.new(1..cores, &{&1, :rand.uniform(1_000_000)})
+    }
+
+    total = cores * @operations * tuple_size(steps)
+    # The first tenth does not count: all lines are new there.
+    {from, queue, state} = run(begin, state, div(total, 10), 0.0)
+    {to, _queue, _state} = run(queue, state, total - div(total, 10), from)
+    (total - div(total, 10)) / tuple_size(steps) / (to - from)
+  end
+
+  # Handles a number of accesses, in the order of their times. Returns the time of the last.
+  defp run(queue, state, 0, now), do: {now, queue, state}
+
+  defp run(queue, state, left, _now) do
+    {{at, core, step}, queue} = :gb_sets.take_smallest(queue)
+    count = tuple_size(state.steps)
+    {line, kind} = elem(state.steps, rem(step, count))
+    {done, state} = access(state, at, core, place(line, state.chosen[core], div(step, count)), kind)
+    work = state.gap * (1 + @jitter * (2 * :rand.uniform() - 1))
+    run(:gb_sets.add({done + work, core, step + 1}, queue), state, left - 1, at)
+  end
+
+  # Names the line that a core means in its `nth` operation.
+  defp place({:one, n}, _chosen, _nth), do: {:one, n}
+  defp place({:group, count}, chosen, _nth), do: {:group, rem(chosen, count)}
+  defp place({:each, count}, chosen, nth), do: {:each, rem(chosen + nth, count)}
+
+  # A line is `{owner, readers, free}`: the core that alone has it, or nil; the cores that have
+  # copies; and the time when its last move ends. Returns when the core has the line.
+  defp access(state, at, core, line, kind) do
+    case Map.get(state.lines, line) do
+      nil ->
+        # No core had the line before, so it comes from memory, which does not count.
+        {at, put(state, line, {core, [core], at})}
+
+      {^core, _readers, _free} ->
+        {at, state}
+
+      {owner, readers, free} ->
+        if kind == :read and core in readers do
+          {at, state}
+        else
+          done = max(at, free) + state.transfer
+          {done, put(state, line, moved(kind, owner, core, readers, done))}
+        end
+    end
+  end
+
+  defp moved(:write, _owner, core, _readers, done), do: {core, [core], done}
+  defp moved(:read, _owner, core, readers, done), do: {nil, [core | readers], done}
+
+  defp put(state, line, value), do: %{state | lines: Map.put(state.lines, line, value)}
+end
