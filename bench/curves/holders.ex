@@ -9,6 +9,9 @@ defmodule Penstock.Bench.Curves.Holders do
   @most 6
   # A refusal looks at all holders up to this number.
   @scanned 8
+  # The number of permits that are left. In a large pool, a permit may come back only after the
+  # message that tells of the death of its holder.
+  @spare 1_000
   # The number of processes that acquire at once while a size is prepared.
   @batch 1_000
 
@@ -66,7 +69,7 @@ defmodule Penstock.Bench.Curves.Holders do
     held(holders)
     atomics = :atomics.new(1, signed: true)
     :ets.new(:semaphores, [:set, :public, :named_table, write_concurrency: true])
-    limit = holders + 1
+    limit = holders + @spare
 
     %{
       atomics: sampler(fn -> take_atomic(atomics, limit) end),
@@ -111,11 +114,10 @@ defmodule Penstock.Bench.Curves.Holders do
 
   def start_holder(parent), do: {:ok, spawn_link(fn -> hold(parent, fn -> :ok = Pool.try_acquire(:pool) end) end)}
 
-  # Starts processes that each hold a permit of the pool and one of the semaphore. One permit of
-  # each is left.
+  # Starts processes that each hold a permit of the pool and one of the semaphore.
   defp held(holders) do
-    {:ok, _} = Pool.start_link(name: :pool, limit: holders + 1)
-    {:ok, _} = Semaphore.start_link(:semaphore, holders + 1)
+    {:ok, _} = Pool.start_link(name: :pool, limit: holders + @spare)
+    {:ok, _} = Semaphore.start_link(:semaphore, holders + @spare)
     parent = self()
 
     take = fn ->

@@ -52,12 +52,12 @@ defmodule Penstock.Bench.CurveReport do
   end
 
   @doc "Prints by what factor the time of each series grew from the first size to the last."
-  def growth([_one_size]), do: :ok
-
-  def growth(sizes) do
-    cells = for {first, last} <- Enum.zip(hd(sizes), List.last(sizes)), do: "x #{ratio(last.ns / first.ns)}"
+  def growth([first, _next | _] = sizes) do
+    cells = for {from, to} <- Enum.zip(first, List.last(sizes)), do: "x #{ratio(to.ns / from.ns)}"
     IO.puts(line(["growth" | cells]))
   end
+
+  def growth(_fewer_than_two), do: :ok
 
   defp line([first | cells]) do
     padded = for cell <- cells, do: cell |> to_string() |> String.pad_leading(@cell)

@@ -20,16 +20,37 @@ defmodule Penstock.Bench.CurveRunner do
     options = parse(argv)
     curves = select(options, Enum.flat_map(@groups, & &1.curves()))
     csv = options[:csv]
-    if csv, do: File.write!(csv, CurveReport.csv_header())
+    if csv, do: begin_csv(csv, curves)
     started = System.monotonic_time(:second)
     Report.machine()
 
-    for curve <- curves do
-      CurveReport.head(curve)
-      curve |> sizes(options) |> Enum.map(&measure(curve, &1, modules, options)) |> CurveReport.growth()
-    end
-
+    failed = Enum.flat_map(curves, &measure_all(&1, modules, options))
     IO.puts("\n#{System.monotonic_time(:second) - started} s")
+    if failed != [], do: Mix.raise(Enum.join(["these failed:" | failed], "\n"))
+  end
+
+  # Keeps the lines of curves that are not measured in this run.
+  defp begin_csv(csv, curves) do
+    ids = for curve <- curves, do: curve.id
+
+    kept =
+      with {:ok, text} <- File.read(csv) do
+        for line <- text |> String.split("\n", trim: true) |> tl(),
+            hd(String.split(line, ",")) not in ids,
+            do: line <> "\n"
+      else
+        {:error, :enoent} -> []
+      end
+
+    File.write!(csv, [CurveReport.csv_header() | kept])
+  end
+
+  # Measures a curve. Returns the messages of the sizes that failed.
+  defp measure_all(curve, modules, options) do
+    CurveReport.head(curve)
+    measured = for size <- sizes(curve, options), do: measure(curve, size, modules, options)
+    CurveReport.growth(for({:ok, figures} <- measured, do: figures))
+    for {:error, message} <- measured, do: message
   end
 
   defp parse(argv) do
@@ -64,17 +85,15 @@ defmodule Penstock.Bench.CurveRunner do
     rounds = if options[:quick], do: @quick_rounds, else: call(curve.rounds, size)
     ids = for {id, _side, _name} <- curve.series, do: id
     args = [curve.samplers, size, ids, rounds]
-    measured = Peer.run(modules, call(curve.flags, size), CurveChild, :measure, args)
 
-    figures =
-      case measured do
-        {:ok, rounds} -> CurveReport.figures(curve, size, rounds)
-        {:error, message} -> Mix.raise("#{curve.id} fails at #{size}: #{message}")
-      end
-
-    CurveReport.row(figures)
-    if options[:csv], do: File.write!(options[:csv], CurveReport.csv(figures), [:append])
-    figures
+    with {:ok, rounds} <- Peer.run(modules, call(curve.flags, size), CurveChild, :measure, args) do
+      figures = CurveReport.figures(curve, size, rounds)
+      CurveReport.row(figures)
+      if options[:csv], do: File.write!(options[:csv], CurveReport.csv(figures), [:append])
+      {:ok, figures}
+    else
+      {:error, message} -> {:error, "#{curve.id} at #{size}: #{message}"}
+    end
   end
 
   defp call({module, function}, size), do: apply(module, function, [size])
