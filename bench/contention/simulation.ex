@@ -6,8 +6,8 @@ defmodule Penstock.Bench.Contention.Simulation do
   # serves the cores first come, first served.
   #
   # The model leaves out what would need another machine to measure: transfers that differ in
-  # length, a bus that many lines share, a core that keeps a line for several accesses, and a
-  # compare-and-swap that fails. One that fails has the line already, so its repetition is quick.
+  # length, and a bus that many lines share. It also leaves out a compare-and-swap that fails: the
+  # core has the line by then, so the repetition is quick.
 
   # The operations of each core that are simulated.
   @operations 400
@@ -63,29 +63,35 @@ defmodule Penstock.Bench.Contention.Simulation do
   defp place({:group, count}, chosen, _nth), do: {:group, rem(chosen, count)}
   defp place({:each, count}, chosen, nth), do: {:each, rem(chosen + nth, count)}
 
-  # A line is `{owner, readers, free}`: the core that alone has it, or nil; the cores that have
-  # copies; and the time when its last move ends. Returns when the core has the line.
-  defp access(state, at, core, line, kind) do
-    case Map.get(state.lines, line) do
-      nil ->
-        # No core had the line before, so it comes from memory, which does not count.
-        {at, put(state, line, {core, [core], at})}
+  # A line has the time when its last move ends, and the cores that can write it and read it, each
+  # with the time until which it can. A move begins with a request, which takes half of the
+  # transfer to arrive. Until then the cores that have the line keep it.
+  @new %{free: 0.0, write: %{}, read: %{}}
 
-      {^core, _readers, _free} ->
-        {at, state}
+  # Returns when the core has the line.
+  defp access(state, at, core, name, kind) do
+    line = Map.get(state.lines, name, @new)
 
-      {owner, readers, free} ->
-        if kind == :read and core in readers do
-          {at, state}
-        else
-          done = max(at, free) + state.transfer
-          {done, put(state, line, moved(kind, owner, core, readers, done))}
-        end
+    cond do
+      # No core had the line before, so it comes from memory, which does not count.
+      line == @new -> {at, put(state, name, %{line | write: %{core => :forever}, read: %{core => :forever}})}
+      at < Map.get(line[kind], core, 0) -> {at, state}
+      true -> move(state, at, core, name, line, kind)
     end
   end
 
-  defp moved(:write, _owner, core, _readers, done), do: {core, [core], done}
-  defp moved(:read, _owner, core, readers, done), do: {nil, [core | readers], done}
+  defp move(state, at, core, name, line, kind) do
+    start = max(at, line.free)
+    lost = start + state.transfer / 2
+    write = keep(line.write, at, lost)
+    read = if kind == :write, do: keep(line.read, at, lost), else: line.read
+    write = if kind == :write, do: Map.put(write, core, :forever), else: Map.delete(write, core)
+    moved = %{free: start + state.transfer, write: write, read: Map.put(read, core, :forever)}
+    {moved.free, put(state, name, moved)}
+  end
 
-  defp put(state, line, value), do: %{state | lines: Map.put(state.lines, line, value)}
+  # `:forever` is larger than each number.
+  defp keep(cores, at, lost), do: for({core, until} <- cores, until > at, into: %{}, do: {core, min(until, lost)})
+
+  defp put(state, name, line), do: %{state | lines: Map.put(state.lines, name, line)}
 end

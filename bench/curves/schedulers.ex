@@ -14,10 +14,15 @@ defmodule Penstock.Bench.Curves.Schedulers do
   @hits 2_000_000_000
   # The number of keys of each process.
   @keys 10_000
+  # Processes that contend for a lock of ETS end at different times. A longer sample, and a smaller
+  # part of it in which both must run, still leaves their contention in it.
+  @sample_ns 2_000_000
+  @least_shared 0.5
   # The system gives a thread some ms at a time. A sample of more threads than cores must have many
   # turns of each.
   @long_sample_ns 100_000_000
   @few_rounds 31
+  @rounds 101
   @holders 100
 
   def curves do
@@ -70,7 +75,7 @@ defmodule Penstock.Bench.Curves.Schedulers do
     ]
   end
 
-  def rounds(schedulers), do: if(shares_cores?(schedulers), do: @few_rounds, else: Curve.many_rounds(schedulers))
+  def rounds(schedulers), do: if(shares_cores?(schedulers), do: @few_rounds, else: @rounds)
 
   def pool(schedulers) do
     {:ok, _} = Pool.start_link(name: :pool, limit: @limit)
@@ -134,8 +139,8 @@ defmodule Penstock.Bench.Curves.Schedulers do
 
   defp sampler(fun, schedulers) do
     if shares_cores?(schedulers),
-      do: Loop.sampler(fun, schedulers, @long_sample_ns, 0),
-      else: Loop.sampler(fun, schedulers)
+      do: Loop.sampler(fun, schedulers, @long_sample_ns, least_shared: 0, bound: true),
+      else: Loop.sampler(fun, schedulers, @sample_ns, least_shared: @least_shared, bound: true)
   end
 
   defp shares_cores?(schedulers), do: schedulers > :erlang.system_info(:logical_processors)

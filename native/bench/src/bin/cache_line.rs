@@ -21,8 +21,8 @@ const WORK_NS: f64 = 60.0;
 const WRITES: u64 = 4_000;
 /// The number of round trips in a sample.
 const TRIPS: u64 = 1_000;
-/// The number of samples of each cost. The median counts.
-const SAMPLES: usize = 201;
+/// The number of samples of each cost.
+const SAMPLES: usize = 101;
 /// The part of a sample in which both threads must run. A busy machine runs them in turn.
 const SHARED: f64 = 0.8;
 /// After this time the machine counts as too busy.
@@ -47,51 +47,58 @@ fn main() -> ExitCode {
     }
 }
 
-/// Returns the median of each cost; `None` if the machine is too busy.
+/// Returns each cost; `None` if the machine is too busy.
 fn measure() -> Option<[(&'static str, f64); 3]> {
     let until = Instant::now() + PATIENCE;
     let steps = steps_of_work();
-    let writes: [fn(&AtomicU64); 2] = [add, cas];
-    let (mut moved, mut one_way) = ([Vec::new(), Vec::new()], Vec::new());
+    let writes: [fn(&AtomicU64) -> u64; 2] = [add, cas];
+    let (mut own, mut shared, mut one_way) = ([vec![], vec![]], [vec![], vec![]], vec![]);
     for _ in 0..SAMPLES {
         for (at, write) in writes.into_iter().enumerate() {
             // Both threads run in both samples, so that the speed of the cores is the same.
-            let own = apart(write, steps, until)?;
-            moved[at].push(together(write, steps, until)? - own);
+            own[at].push(apart(write, steps, until)?);
+            shared[at].push(together(write, steps, until)?);
         }
         one_way.push(ping_pong(until)?);
     }
-    let [moved_add, moved_cas] = moved.map(median);
-    Some([("moved_add", moved_add), ("moved_cas", moved_cas), ("one_way", median(one_way))])
+    let ([own_add, own_cas], [add, cas]) = (own.map(quartile), shared.map(quartile));
+    Some([("moved_add", add - own_add), ("moved_cas", cas - own_cas), ("one_way", quartile(one_way))])
 }
 
-fn add(word: &AtomicU64) {
-    word.fetch_add(1, Ordering::AcqRel);
+fn add(word: &AtomicU64) -> u64 {
+    word.fetch_add(1, Ordering::AcqRel)
 }
 
-fn cas(word: &AtomicU64) {
+fn cas(word: &AtomicU64) -> u64 {
     let mut seen = word.load(Ordering::Relaxed);
     while let Err(now) = word.compare_exchange_weak(seen, seen + 1, Ordering::AcqRel, Ordering::Relaxed) {
         seen = now;
     }
+    seen
 }
 
 /// Returns the ns for one write, of two threads that write a line each.
-fn apart(write: impl Fn(&AtomicU64) + Sync, steps: u64, until: Instant) -> Option<f64> {
+fn apart(write: impl Fn(&AtomicU64) -> u64 + Sync, steps: u64, until: Instant) -> Option<f64> {
     let lines = [Line(AtomicU64::new(0)), Line(AtomicU64::new(0))];
-    two_threads(until, |thread| write_all(&lines[thread as usize].0, &write, steps)).map(|ns| ns / WRITES as f64)
+    two_threads(until, |thread| write_all(&lines[thread as usize], &write, steps)).map(|ns| ns / WRITES as f64)
 }
 
 /// Returns the ns for one write, of two threads that write the same line.
-fn together(write: impl Fn(&AtomicU64) + Sync, steps: u64, until: Instant) -> Option<f64> {
+fn together(write: impl Fn(&AtomicU64) -> u64 + Sync, steps: u64, until: Instant) -> Option<f64> {
     let line = Line(AtomicU64::new(0));
-    two_threads(until, |_| write_all(&line.0, &write, steps)).map(|ns| ns / WRITES as f64)
+    two_threads(until, |_| write_all(&line, &write, steps)).map(|ns| ns / WRITES as f64)
 }
 
-fn write_all(word: &AtomicU64, write: impl Fn(&AtomicU64), steps: u64) {
-    for n in 0..WRITES {
-        write(word);
-        work(steps, n);
+/// Writes and works in turn. The work begins with the result of the write, and the place of the
+/// next write depends on the work. Otherwise the processor would fetch the line ahead of time, and
+/// hide the cost.
+fn write_all(line: &Line, write: impl Fn(&AtomicU64) -> u64, steps: u64) {
+    let words = std::slice::from_ref(&line.0);
+    let nothing = black_box(0);
+    let mut at = 0;
+    for _ in 0..WRITES {
+        let done = work(steps, write(&words[at]));
+        at = done as usize & nothing;
     }
 }
 
@@ -125,18 +132,19 @@ fn two_threads(until: Instant, body: impl Fn(u64) + Sync) -> Option<f64> {
 }
 
 /// Multiplies in a chain, so that no step overlaps another.
-fn work(steps: u64, seed: u64) {
+fn work(steps: u64, seed: u64) -> u64 {
     let mut x = black_box(seed);
     for _ in 0..steps {
         x = black_box(x.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     }
+    x
 }
 
 /// Returns the number of steps that take [`WORK_NS`].
 fn steps_of_work() -> u64 {
     let steps = 1_000_000;
     let begin = Instant::now();
-    work(steps, 1);
+    black_box(work(steps, 1));
     let each = begin.elapsed().as_nanos() as f64 / steps as f64;
     (WORK_NS / each).ceil() as u64
 }
@@ -159,7 +167,8 @@ fn ping_pong(until: Instant) -> Option<f64> {
     elapsed.map(|ns| ns / (2 * TRIPS) as f64)
 }
 
-fn median(mut samples: Vec<f64>) -> f64 {
+/// Returns the lower quartile. Other work on the machine only lengthens samples.
+fn quartile(mut samples: Vec<f64>) -> f64 {
     samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
+    samples[samples.len() / 4]
 }
