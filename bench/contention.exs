@@ -84,11 +84,15 @@ defmodule Penstock.Bench.Contention do
     off = (predicted - two) / two
     verdict = if abs(off) <= @tolerance, do: "", else: " OFF"
     IO.puts("#{operation.name}. Lines shared: #{operation.lines}")
-
     IO.puts("    one #{ns(alone)}, two #{ns(two)}, predicted for two #{ns(predicted)} (#{percent(off)})#{verdict}")
-
     {operation, alone, abs(off) <= @tolerance}
+  rescue
+    error in RuntimeError ->
+      IO.puts("#{operation.name}: #{Exception.message(error)}")
+      {operation, nil, false}
   end
+
+  defp scaled(operation, nil, _transfer), do: IO.puts("#{operation.name}: not measured")
 
   defp scaled(operation, alone, transfer) do
     by_cores = for cores <- @cores, do: millions(operation, alone, transfer, cores)
