@@ -23,7 +23,7 @@ defmodule Penstock.Bench.Contention do
   alias Penstock.Bench.Contention.{CacheLine, Operations, Simulation}
   alias Penstock.Bench.{Loop, Report, Stats}
 
-  @rounds 151
+  @rounds 61
   # While one of two processes does not run, the other one has no contention.
   @sample_ns 1_000_000
   @least_shared 0.8
