@@ -14,6 +14,7 @@ for file <- ~w(
       support/row.ex
       support/noop.ex
       support/peer.ex
+      support/semaphore.ex
       support/stats.ex
       support/report.ex
       support/runner.ex

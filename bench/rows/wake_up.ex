@@ -16,7 +16,7 @@ defmodule Penstock.Bench.WakeUp do
   #   * After the release the releaser waits for the waiter. So the releaser's scheduler is free
   #     to run the server of the baseline, which passes the permit on to the waiter.
 
-  alias Penstock.Bench.{Row, Stats, WakeUp.Semaphore}
+  alias Penstock.Bench.{Row, Semaphore, Stats}
   alias Penstock.Pool
 
   # The time for which the releaser stays busy once the waiter is parked.
@@ -142,64 +142,5 @@ defmodule Penstock.Bench.WakeUp do
 
   defp busy_until(time) do
     if System.monotonic_time() < time, do: busy_until(time)
-  end
-end
-
-defmodule Penstock.Bench.WakeUp.Semaphore do
-  @moduledoc false
-  # A semaphore by OTP's own means: one process that monitors holders and queues waiters. It is as
-  # quick as such a process can be. A release is a cast, and the server answers the next waiter
-  # before it removes the monitor of the last holder.
-
-  use GenServer
-
-  def start_link(name), do: GenServer.start_link(__MODULE__, 1, name: name)
-  def acquire(name), do: GenServer.call(name, :acquire)
-  def release(name), do: GenServer.cast(name, {:release, self()})
-
-  @impl true
-  def init(free), do: {:ok, %{free: free, held: %{}, queue: :queue.new()}}
-
-  @impl true
-  def handle_call(:acquire, {pid, _} = from, state) do
-    monitor = Process.monitor(pid)
-
-    if state.free > 0 do
-      {:reply, :ok, %{state | free: state.free - 1, held: Map.put(state.held, pid, monitor)}}
-    else
-      {:noreply, %{state | queue: :queue.in({from, monitor}, state.queue)}}
-    end
-  end
-
-  @impl true
-  def handle_cast({:release, pid}, state), do: {:noreply, give_back(pid, state)}
-
-  @impl true
-  def handle_info({:DOWN, _monitor, :process, pid, _reason}, state) do
-    queue = :queue.filter(fn {{waiter, _}, _} -> waiter != pid end, state.queue)
-    {:noreply, give_back(pid, %{state | queue: queue})}
-  end
-
-  defp give_back(pid, state) do
-    case Map.pop(state.held, pid) do
-      {nil, _} ->
-        state
-
-      {monitor, held} ->
-        state = next(%{state | held: held})
-        Process.demonitor(monitor, [:flush])
-        state
-    end
-  end
-
-  defp next(state) do
-    case :queue.out(state.queue) do
-      {{:value, {{pid, _} = from, monitor}}, queue} ->
-        GenServer.reply(from, :ok)
-        %{state | queue: queue, held: Map.put(state.held, pid, monitor)}
-
-      {:empty, _} ->
-        %{state | free: state.free + 1}
-    end
   end
 end

@@ -18,45 +18,64 @@ defmodule Penstock.Bench.Loop do
   @settle_ns 100_000
   # The most attempts at a sample. An attempt fails if its processes do not run at the same time.
   @tries 1_000
+  # The part of a sample in which all its processes must run at once.
+  @least_shared 0.8
   # The most polls for the end of the last sample's work. After them the next sample begins
   # anyway, because a row may always have work in the background.
   @polls 10_000
 
-  def sampler(fun, processes, sample_ns \\ @sample_ns) do
-    calls = calibrate(fun, processes, 1, sample_ns)
-    fn -> together(fun, processes, calls, @tries) / (processes * calls) end
+  # `options` are:
+  #
+  #   * `:least_shared` - the part of a sample in which all processes must run, or else the sample
+  #     is taken again; 0 for more processes than cores, which take turns
+  #   * `:bound` - `true` binds each process to a scheduler of its own. Without that, all may run on
+  #     one scheduler in turn, if the others need longer than a sample to wake up
+  def sampler(fun, processes, sample_ns \\ @sample_ns, options \\ []) do
+    team = %{fun: fun, processes: processes, bound: Keyword.get(options, :bound, false)}
+    calls = calibrate(team, 1, sample_ns)
+    least_shared = Keyword.get(options, :least_shared, @least_shared)
+    fn -> together(team, calls, least_shared, @tries) / (processes * calls) end
   end
 
-  # Takes a sample again if its processes ran together for less than 80 % of its time. A busy
+  # Takes a sample again if its processes ran together for too small a part of its time. A busy
   # machine may run the processes one after the other.
-  defp together(_fun, processes, _calls, 0) do
+  defp together(%{processes: processes}, _calls, _least_shared, 0) do
     raise "#{processes} processes did not run at the same time in any of #{@tries} samples: the machine is too busy"
   end
 
-  defp together(fun, processes, calls, tries) do
-    {elapsed, shared} = run(fun, processes, calls)
-    if shared >= 0.8 * elapsed, do: elapsed, else: together(fun, processes, calls, tries - 1)
+  defp together(team, calls, least_shared, tries) do
+    {elapsed, shared} = run(team, calls)
+
+    if shared >= least_shared * elapsed or least_shared == 0,
+      do: elapsed,
+      else: together(team, calls, least_shared, tries - 1)
   end
 
   # Returns the number of calls in a sample. Doubles the calls until a run is long enough to
   # extrapolate from. The shorter runs warm up caches and code. The shortest of three runs counts,
   # because an interruption lengthens a run.
-  defp calibrate(fun, processes, calls, sample_ns) do
-    elapsed = Enum.min(for _ <- 1..3, do: elem(run(fun, processes, calls), 0))
+  defp calibrate(team, calls, sample_ns) do
+    elapsed = Enum.min(for _ <- 1..3, do: elem(run(team, calls), 0))
 
     if elapsed >= @calibration_ns,
       do: max(1, div(calls * sample_ns, elapsed)),
-      else: calibrate(fun, processes, calls * 2, sample_ns)
+      else: calibrate(team, calls * 2, sample_ns)
   end
 
   # Returns two times in ns: that from the first start to the last end, and the part of it in
   # which all processes ran. The processes are fresh, so that no sample inherits a grown heap, a
   # mailbox or a holder entry.
-  defp run(fun, processes, calls) do
+  defp run(%{fun: fun, processes: processes} = team, calls) do
     parent = self()
     # The number of processes that are there, and the time at which they begin.
     gate = :atomics.new(2, [])
-    workers = for _ <- 1..processes, do: spawn_link(fn -> work(parent, gate, processes, fun, calls) end)
+
+    workers =
+      for n <- 1..processes do
+        place = if team.bound, do: [scheduler: n], else: []
+        :erlang.spawn_opt(fn -> work(parent, gate, processes, fun, calls) end, [:link | place])
+      end
+
     for worker <- workers, do: receive(do: ({^worker, :ready} -> :ok))
     await_quiet(@polls)
     for worker <- workers, do: send(worker, :go)

@@ -1,15 +1,23 @@
 defmodule Penstock.Bench.Peer do
   @moduledoc false
   # Runs one sample in a VM of its own.
-  #
+
+  @two_schedulers [~c"+S", ~c"2:2"]
+
   # The calling VM compiles the file and sends the module. A compilation in the new VM would leave
   # free memory there. The sample would use that memory, and the VM would grow too little.
   def call(file, function, args) do
-    {module, code} = compiled(file)
+    {module, _code} = compiled = compiled(file)
+    run([compiled], @two_schedulers, module, function, args)
+  end
+
+  # `modules` has pairs of a module and its code, which the new VM loads. `flags` are those of its
+  # emulator.
+  def run(modules, flags, module, function, args) do
     paths = for app <- [:elixir, :logger, :penstock], do: Application.app_dir(app, "ebin")
-    flags = Enum.flat_map(paths, &[~c"-pa", String.to_charlist(&1)]) ++ [~c"+S", ~c"2:2"]
-    {:ok, peer, _node} = :peer.start_link(%{connection: :standard_io, args: flags})
-    {:module, _} = :peer.call(peer, :code, :load_binary, [module, ~c"peer", code])
+    args_of_vm = Enum.flat_map(paths, &[~c"-pa", String.to_charlist(&1)]) ++ flags
+    {:ok, peer, _node} = :peer.start_link(%{connection: :standard_io, args: args_of_vm})
+    for {name, code} <- modules, do: {:module, _} = :peer.call(peer, :code, :load_binary, [name, ~c"peer", code])
     result = :peer.call(peer, module, function, args, :infinity)
     :peer.stop(peer)
     result

@@ -23,7 +23,8 @@ defmodule Penstock.Bench.Report do
     verdict: ""
   }
 
-  def header do
+  @doc "Prints what was measured, and on which machine."
+  def machine do
     [
       "Penstock #{Application.spec(:penstock, :vsn)}#{commit()}",
       "Elixir #{System.version()}, OTP #{otp()} (#{:erlang.system_info(:emu_flavor)}), " <>
@@ -32,7 +33,10 @@ defmodule Penstock.Bench.Report do
         "#{:erlang.system_info(:schedulers_online)} schedulers online#{load()}"
     ]
     |> Enum.each(&IO.puts/1)
+  end
 
+  def header do
+    machine()
     IO.puts("")
     IO.puts(line(Map.new(@columns, fn {key, _} -> {key, Map.get(@titles, key, to_string(key))} end)))
     IO.puts(String.duplicate("-", Enum.sum(Keyword.values(@columns)) + length(@columns) - 1))

@@ -19,11 +19,6 @@ unsafe extern "C" fn raw(_env: *mut ErlNifEnv, _argc: c_int, argv: *const ErlNif
     unsafe { *argv }
 }
 
-rustler::codegen_runtime::inventory::submit!(rustler::Nif {
-    name: c"raw".as_ptr(),
-    arity: 2,
-    flags: 0,
-    raw_func: raw,
-});
+rustler::codegen_runtime::inventory::submit!(rustler::Nif { name: c"raw".as_ptr(), arity: 2, flags: 0, raw_func: raw });
 
 rustler::init!("Elixir.Penstock.Bench.Noop");

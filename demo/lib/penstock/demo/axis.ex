@@ -20,6 +20,31 @@ defmodule Penstock.Demo.Axis do
     for n <- 0..floor(max / step), do: plain(n * step)
   end
 
+  # The ratio of its ends below which a logarithmic axis is short.
+  @short 1_000
+
+  @doc """
+  Returns ticks for a logarithmic axis from `min` to `max`: powers of ten, and 2 and 5 times them if
+  the axis is short.
+
+      iex> Penstock.Demo.Axis.decades(1, 1_000)
+      [1, 10, 100, 1000]
+
+      iex> Penstock.Demo.Axis.decades(30, 400)
+      [50, 100, 200]
+
+  """
+  @spec decades(number(), number()) :: [pos_integer()]
+  def decades(min, max) when min > 0 and max > min do
+    factors = if max / min < @short, do: [1, 2, 5], else: [1]
+
+    for power <- 0..ceil(:math.log10(max)),
+        factor <- factors,
+        tick = factor * 10 ** power,
+        tick >= min and tick <= max,
+        do: tick
+  end
+
   # Returns the smallest round number that is at least `raw`.
   defp step(raw) do
     magnitude = :math.pow(10, floor(:math.log10(raw)))

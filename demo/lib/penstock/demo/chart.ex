@@ -5,6 +5,7 @@ defmodule Penstock.Demo.Chart do
   # and the harm, or the queue and the memory. The page's style sheet chooses colours and dashes by class. The picture is small enough
   # to stay legible on a phone.
 
+  import Penstock.Demo.SVG
   alias Penstock.Demo.{Attack, Axis, Figures, Run}
 
   @width 470
@@ -130,9 +131,6 @@ defmodule Penstock.Demo.Chart do
 
   defp y(scale, value), do: place(@bottom, scale.top, value / scale.most)
 
-  # Rounds to a tenth of a unit, which is finer than a screen shows.
-  defp place(from, to, share), do: Float.round(from + share * (to - from), 1)
-
   defp value_axis(scale, measure) do
     ticks =
       for tick <- Axis.ticks(scale.most, 6) do
@@ -180,8 +178,8 @@ defmodule Penstock.Demo.Chart do
         []
 
       points ->
-        drawn = Enum.map_join(points, " ", fn {at, value} -> "#{x(scale, at)},#{y(scale, value)}" end)
-        [~s(<polyline class="#{run.mode}" points="#{drawn}"/>\n), death(run, List.last(points), scale)]
+        drawn = for {at, value} <- points, do: {x(scale, at), y(scale, value)}
+        [polyline("#{run.mode}", drawn), death(run, List.last(points), scale)]
     end
   end
 
@@ -202,13 +200,5 @@ defmodule Penstock.Demo.Chart do
         text("legend", {x + 28, y + 4}, "start", label)
       ]
     end
-  end
-
-  defp line(class, {x1, y1}, {x2, y2}),
-    do: ~s(<line class="#{class}" x1="#{x1}" y1="#{y1}" x2="#{x2}" y2="#{y2}"/>\n)
-
-  defp text(class, {x, y}, anchor, content, more \\ "") do
-    ~s(<text class="#{class}" x="#{x}" y="#{y}" text-anchor="#{anchor}" #{more}>) <>
-      content <> "</text>\n"
   end
 end
