@@ -149,6 +149,8 @@ defmodule MyApp.EveryFunctionTest do
     Penstock.Metrics.Plug => [call: 2, init: 1],
     Penstock.Plug => [__once__!: 1, client: 1],
     Penstock.RejectedError => [__struct__: 0, __struct__: 1],
+    Penstock.Sizing =>
+      [fit: 1, in_use: 1, limit: 1, process_limit: 1, process_limit: 2, refused: 2, table: 1] ++ [waits: 2],
     Penstock.Task.Supervisor => [children: 1, terminate_child: 2],
     Penstock.Telemetry => [measure: 0, metrics: 0],
     Penstock.Test =>
