@@ -64,9 +64,14 @@ proptest! {
                         }
                         (_, None) => {
                             prop_assert_eq!(started, Started::Fresh);
-                            let idle = model.pools.iter().position(|(_, held)| held.is_empty());
-                            let current = idle.unwrap_or(model.pools.len());
-                            if idle.is_none() {
+                            let idle = |(_, held): &(u64, BTreeMap<usize, u64>)| held.is_empty();
+                            let (_pool, id) = registry.find(NAME).and_then(Named::pool).unwrap();
+                            let current = id as usize - 1;
+                            // A start may open any idle pool, and makes one if there is none.
+                            if model.pools.iter().any(idle) {
+                                prop_assert!(model.pools.get(current).is_some_and(idle));
+                            } else {
+                                prop_assert_eq!(current, model.pools.len());
                                 model.pools.push((bound, BTreeMap::new()));
                             }
                             model.pools[current].0 = bound;
