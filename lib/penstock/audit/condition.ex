@@ -61,7 +61,7 @@ defmodule Penstock.Audit.Condition do
 
   defp of({:in, _meta, [_value, _list]}, _scope, _marks, _limits), do: :member
 
-  # What is left of a number after those that are there, as `@most - map_size(running)`.
+  # A difference from a size is the room that is left, as `@most - map_size(running)`.
   defp of({:-, _meta, [_most, {name, _, [_collection]}]}, _scope, _marks, _limits) when name in @sizes, do: :limit
   defp of({:-, _meta, [_most, {{:., _, [_, name]}, _, [_]}]}, _scope, _marks, _limits) when name in @sizes, do: :limit
 

@@ -72,7 +72,7 @@ defmodule Penstock.Audit.Known do
 
   # `close_account` and the like change data, which takes as long as the database does.
   @stop_name ~r/^(async_)?(stop|terminate|shutdown|shut_down|disconnect|kill|exit|delete_child|close(?!_)|close_(conn|session|socket|channel|port|stream))/
-  # What such code does before and after the stop.
+  # Calls that code makes before and after it stops a process.
   @around_stops [:sleep, :unlink, :monitor, :demonitor, :self, :inspect, :whereis, :lookup, :alive?]
 
   @doc "Returns how the call creates a process: `:spawn`, `:task`, `:async`, `:task_child`, `:child` or nil."

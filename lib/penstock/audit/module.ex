@@ -1,7 +1,7 @@
 defmodule Penstock.Audit.Module do
   @moduledoc false
   # A module of the audited project: its functions, joined with what the tracer saw, and the reach
-  # of the whole project. The rules for code read it.
+  # of the whole project. Rules for code read this struct.
   #
   # `routes` are the modules that the module, if it is a router, serves to administrators alone and to everyone.
   # `restricted?` says whether outsiders do not reach the module.

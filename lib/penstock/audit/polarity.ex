@@ -29,8 +29,8 @@ defmodule Penstock.Audit.Polarity do
 
   def clause(kind, _expression, _pattern, _earlier), do: kind
 
-  # What a variable stands for after other patterns. After `nil` the thing is there, and a further
-  # pattern before the variable has told one such thing from others.
+  # Returns the meaning of a variable that follows other patterns. After `nil`, the thing is there. After a
+  # further pattern, the variable is one thing among others.
   defp other(earlier) do
     cond do
       :no in earlier -> :yes

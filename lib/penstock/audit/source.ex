@@ -411,8 +411,8 @@ defmodule Penstock.Audit.Source do
   defp smaller?({:-, _, [{name, _, context}, _by]}, {:number, name}) when is_atom(context), do: true
   defp smaller?(_arg, _rest), do: false
 
-  # A function with a clause for each of some texts accepts those alone, or tells of another one. One
-  # that returns another text as it is, as a translation does, accepts all.
+  # A function with a clause for each of some texts accepts only these. A function whose last clause
+  # returns its text unchanged accepts all texts.
   defp listed(functions) do
     for {key, clauses} <- functions,
         Enum.count(clauses, fn clause -> Enum.any?(clause.params, &is_binary/1) end) > 1,

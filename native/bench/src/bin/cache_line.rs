@@ -66,11 +66,13 @@ fn measure() -> Option<[(&'static str, f64); 3]> {
 }
 
 fn add(word: &AtomicU64) -> u64 {
+    // ORDERING: AcqRel as in the core, whose calls this stands for. It pairs with itself.
     word.fetch_add(1, Ordering::AcqRel)
 }
 
 fn cas(word: &AtomicU64) -> u64 {
     let mut seen = word.load(Ordering::Relaxed);
+    // ORDERING: AcqRel as in the core, whose calls this stands for. It pairs with itself.
     while let Err(now) = word.compare_exchange_weak(seen, seen + 1, Ordering::AcqRel, Ordering::Relaxed) {
         seen = now;
     }
@@ -111,6 +113,8 @@ fn two_threads(until: Instant, body: impl Fn(u64) + Sync) -> Option<f64> {
             let threads = [0, 1].map(|n| {
                 let (body, ready) = (&body, &ready);
                 scope.spawn(move || {
+                    // ORDERING: AcqRel pairs with the Acquire of the other thread, so both begin
+                    // after both are here.
                     ready.fetch_add(1, Ordering::AcqRel);
                     while ready.load(Ordering::Acquire) < 2 {
                         spin_loop();
@@ -155,12 +159,15 @@ fn ping_pong(until: Instant) -> Option<f64> {
     let elapsed = two_threads(until, |thread| {
         // The second thread waits for an odd count. So each trial goes on from the count at which
         // the one before it ended, which is even.
+        // ORDERING: Acquire pairs with the Release of the other thread's last turn.
         let first = line.0.load(Ordering::Acquire) & !1;
         for n in 0..TRIPS {
             let turn = first + 2 * n + thread;
+            // ORDERING: Acquire pairs with the Release below, by which the other thread ends its turn.
             while line.0.load(Ordering::Acquire) != turn {
                 spin_loop();
             }
+            // ORDERING: Release pairs with the Acquire above.
             line.0.store(turn + 1, Ordering::Release);
         }
     });
