@@ -1,6 +1,6 @@
 defmodule Penstock.Dashboard.Peers do
-  # Counts the connections of each address prefix, in the acceptor. Without this bound, one client
-  # that sends slowly could take all connections, and no other client would see the page.
+  # Counts the connections of each address prefix, in the acceptor. Without this bound, one slow client
+  # could open all connections, and then no other client could see the page.
   @moduledoc false
 
   @typedoc "The prefixes of the living connections, their number, and the most of one prefix."

@@ -49,12 +49,12 @@ defmodule Penstock.Test.FillPlan do
     limit!(gate, kind, reason) |> plan(reason, ms, opts) |> of_one_opening()
   end
 
-  # The function may close the gate, and open another one by the same name. The fill has done nothing to
-  # that one, so nothing of it is undone. What the fill held of the old one ends with the filler and
-  # with the helpers, which are linked to it.
+  # The function may close the gate, and open another one by the same name. The fill has not filled the
+  # new gate, so it undoes nothing there. Permits of the old gate end with the filler and its helpers,
+  # which are linked to it.
   #
-  # A gate that is opened between the look and the undoing would be met. The function has returned by
-  # then, so only a process outside of it can open one in these microseconds.
+  # The undoing would change a gate that is opened after the look at its number. The function has
+  # returned by then, so only another process can open one in these microseconds.
   defp of_one_opening(%{gate: gate, fill: fill, undo: undo} = plan) do
     filled = :atomics.new(1, signed: false)
     same? = fn -> opening(gate) == :atomics.get(filled, 1) end

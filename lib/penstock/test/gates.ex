@@ -15,8 +15,8 @@ defmodule Penstock.Test.Gates do
   @typedoc "The permits in use, and the waiters, of each pool and keyed pool."
   @type t :: %{atom => %{kind: :pool | :keyed_pool, in_use: non_neg_integer, waiting: non_neg_integer, status: atom}}
 
-  # Checks the option `:gates`. Returns the names of the gates to compare: those of the test in place
-  # of the application's, and the limits of a gate of several.
+  # Checks the option `:gates`. Returns the names of the gates to compare. A gate of the test replaces
+  # the application's gate of that name, and the limits of a gate replace the gate.
   @spec named!(term) :: [atom] | nil
   def named!(nil), do: nil
 

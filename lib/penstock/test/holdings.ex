@@ -1,9 +1,9 @@
 defmodule Penstock.Test.Holdings do
-  # Lists which processes hold permits of the registered pools and keyed pools: all holders of a pool,
-  # and of the keys that `Penstock.KeyedPool.top/2` can list.
+  # Lists which processes hold permits of the registered pools and keyed pools. Lists all holders of a
+  # pool. Of a keyed pool, lists the holders of each key that `Penstock.KeyedPool.top/2` lists.
   #
-  # `holders/1` of both modules is for people, and leaves out the newest of more than 1,000 holders,
-  # which are those of the test.
+  # `holders/1` of both modules is for people. Of more than 1,000 holders it leaves out the newest, and
+  # the holders of a test are the newest.
   @moduledoc false
 
   require Penstock.Test.Ownership.Seam, as: Seam

@@ -4,8 +4,8 @@ defmodule Penstock.Test.Things do
 
   alias Penstock.Test.{Census, Places}
 
-  # Returns the texts of the things that are left. Things that a process of `living` owns go with it,
-  # and are left out.
+  # Returns the texts of the things that are left. Leaves out the things that a process of `living` owns,
+  # because they end with it.
   @spec left(Census.t(), [pid]) :: [String.t()]
   def left(%{root: root, names: names} = census, living) do
     family = Map.new(for({pid, _born, _died} <- Census.family(census), do: {pid, true}))
