@@ -14,6 +14,9 @@ defmodule Penstock.ChildJobs.Calls do
   @keyed MyApp.GarbageKeyed
   @composed MyApp.GarbageGate
 
+  # Longer than any run of these calls, in ms.
+  @never_due 1_000_000
+
   @doc """
   Calls each native function with each invalid term in the place of each argument.
 
@@ -96,10 +99,11 @@ defmodule Penstock.ChildJobs.Calls do
       pool_report: [gate: gate, instance: instance, position: 0],
       work_ms: [gate: gate, pid: self()],
       pool_holders: [gate: gate, instance: instance, position: 0, now: nil, age: 0, not_before: nil],
+      library_keep: [],
       janitor_register: [],
       janitor_serve: [],
-      deadline_set: [gate: gate, offer: 1, ms: 1_000_000],
-      deadline_give: [gate: gate, instance: instance, pid: self(), ms: 1_000_000],
+      deadline_set: [gate: gate, offer: 1, ms: @never_due],
+      deadline_give: [gate: gate, instance: instance, pid: self(), ms: @never_due],
       deadline_end: [],
       deadline_due: [],
       deadline_rest: [],
@@ -431,6 +435,14 @@ defmodule Penstock.ChildJobs.Calls do
   defp other(kind, terms) when kind in @settings_kinds do
     {field, _kind, _valid} = Enum.random(@settings[kind])
     Enum.random([pick(terms), Map.put(settings(kind), field, pick(terms))])
+  end
+
+  # If a short deadline passes before the process ends it, the reaper kills the process.
+  defp other(:ms, terms) do
+    case pick(terms) do
+      ms when ms in 1..@never_due -> @never_due
+      term -> term
+    end
   end
 
   defp other(_kind, terms), do: pick(terms)
