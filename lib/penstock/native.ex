@@ -100,16 +100,27 @@ defmodule Penstock.Native do
   @spec load(charlist | {:error, :bad_name}) :: :ok | {:error, {atom, charlist}}
   def load(priv) do
     if is_list(priv) and :filelib.is_dir(:filename.join(priv, ~c"native")) do
-      with {:error, {:upgrade, _text}} <-
-             :erlang.load_nif(:filename.join(priv, ~c"native/penstock_nif"), {@version, self()}) do
-        message = ~c"this VM runs with another build of the native library of Penstock, which has all counts. "
-        {:error, {:upgrade, message ++ ~c"Restart the node to change to this one"}}
+      case :erlang.load_nif(:filename.join(priv, ~c"native/penstock_nif"), {@version, self()}) do
+        :ok ->
+          library_keep()
+
+        {:error, {:upgrade, _text}} ->
+          message = ~c"this VM runs with another build of the native library of Penstock, which has all counts. "
+          {:error, {:upgrade, message ++ ~c"Restart the node to change to this one"}}
+
+        error ->
+          error
       end
     else
       message = ~c"the native library of Penstock is missing. "
       {:error, {:load_failed, message ++ ~c"An escript or an archive cannot carry native code: use a release"}}
     end
   end
+
+  # Keeps the library for as long as the VM runs. The VM would forget the library, and all counts with
+  # it, when this module is purged. `load/1` calls this, because the VM forbids it while it loads.
+  @spec library_keep() :: :ok | :badarg
+  def library_keep, do: missing()
 
   # Returns the bounds and sizes that both Rust and Elixir need. A guard cannot call this
   # function. So a module with such a guard repeats the number, and a test compares both numbers.

@@ -45,13 +45,21 @@ impl Resource for Ask {
 }
 
 pub(crate) fn init(env: Env, how: ErlNifResourceFlags) -> bool {
-    let Some(owner) = Pid::new(1) else { return false };
-    let opened = ASK.open(env, how);
-    if opened {
-        let (id, told) = (AtomicU64::new(0), AtomicBool::new(true));
-        ASK.pin(Ask { owner, name: 0, pool: 0, instance: 0, opening: OnceCell::new(), permits: 0, id, told });
-    }
-    opened
+    ASK.open(env, how)
+}
+
+/// Keeps the type of asks, see [`ResourceType::pin`]. `owner` can be any process.
+pub(crate) fn pin(owner: Pid) {
+    ASK.pin(|| Ask {
+        owner,
+        name: 0,
+        pool: 0,
+        instance: 0,
+        opening: OnceCell::new(),
+        permits: 0,
+        id: AtomicU64::new(0),
+        told: AtomicBool::new(true),
+    });
 }
 
 impl Ask {

@@ -48,11 +48,12 @@ impl Resource for Handle {
 }
 
 pub(crate) fn init(env: Env, how: ErlNifResourceFlags) -> bool {
-    let opened = HANDLE.open(env, how);
-    if opened {
-        HANDLE.pin(Handle { pool: &CLOSED_POOL, id: 0 });
-    }
-    opened
+    HANDLE.open(env, how)
+}
+
+/// Keeps the type of handles, see [`ResourceType::pin`].
+pub(crate) fn pin() {
+    HANDLE.pin(|| Handle { pool: &CLOSED_POOL, id: 0 });
 }
 
 /// Opens an unnamed pool, and returns the reference of its new handle.

@@ -28,9 +28,13 @@ unsafe impl Send for Entry {}
 unsafe impl Sync for Entry {}
 
 /// Returns the entry.
-fn entry() -> *const ErlNifEntry {
+///
+/// The VM asks for it at each load of the module, also if the library is mapped already and other threads
+/// call the VM through it. So `write_symbols` runs only the first time.
+fn entry(write_symbols: impl FnOnce()) -> *const ErlNifEntry {
     static ENTRY: OnceLock<Entry> = OnceLock::new();
     let entry = ENTRY.get_or_init(|| {
+        write_symbols();
         let functions: Vec<ErlNifFunc> = inventory::iter::<Nif>().map(Nif::get_def).collect();
         // The VM reads them for as long as the library is loaded.
         let mut entry = ErlNifEntry::new(c"Elixir.Penstock.Native", functions.leak(), load);
@@ -44,9 +48,9 @@ fn entry() -> *const ErlNifEntry {
 #[cfg(not(windows))]
 #[no_mangle]
 extern "C" fn nif_init() -> *const ErlNifEntry {
-    // SAFETY: no function of the VM was called before, since this is the first call of the library.
-    unsafe { rustler::codegen_runtime::internal_write_symbols() };
-    entry()
+    // SAFETY: no thread may call the VM through this library meanwhile. None does, since this closure runs
+    // before the VM has the entry for the first time.
+    entry(|| unsafe { rustler::codegen_runtime::internal_write_symbols() })
 }
 
 /// The VM calls this by its name.
@@ -57,9 +61,9 @@ extern "C" fn nif_init() -> *const ErlNifEntry {
 #[cfg(windows)]
 #[no_mangle]
 unsafe extern "C" fn nif_init(callbacks: *mut rustler::codegen_runtime::DynNifCallbacks) -> *const ErlNifEntry {
-    // SAFETY: the VM passes its functions, and no other thread calls them yet.
-    unsafe { rustler::codegen_runtime::internal_set_symbols(callbacks) };
-    entry()
+    // SAFETY: `callbacks` has the functions of the VM. No thread may call the VM through this library
+    // meanwhile. None does, since this closure runs before the VM has the entry for the first time.
+    entry(|| unsafe { rustler::codegen_runtime::internal_set_symbols(callbacks) })
 }
 
 /// Called for a module without a library. The module may have had one, and lost it by a purge: the

@@ -81,11 +81,11 @@ impl<T: Resource> ResourceType<T> {
     /// Once the module is purged and no resource of its types is left, the VM unmaps the library
     /// and frees the types. The statics and the resources must outlive a purge. So this function
     /// makes one resource that is never released: that resource keeps the library and the type.
-    pub(crate) fn pin(&self, value: T) {
+    pub(crate) fn pin(&self, value: impl FnOnce() -> T) {
         let mut pinned = self.pinned.lock();
         // A type that was taken over is pinned already.
         if pinned.iter().all(|earlier| earlier.0 != self.current()) {
-            let _never_released = self.alloc(value);
+            let _never_released = self.alloc(value());
             pinned.push(Pinned(self.current()));
         }
     }
@@ -99,10 +99,10 @@ impl<T: Resource> ResourceType<T> {
     /// Makes a resource that owns `value`. The caller owns its one reference.
     pub(crate) fn alloc(&self, value: T) -> *mut c_void {
         const { assert!(align_of::<T>() <= align_of::<u64>()) };
-        // SAFETY: the type must be open. It is, because `load` fails unless all types are open,
-        // and no entry point runs before `load` succeeds. The memory must fit a `T`: the VM
-        // returns memory of that size, aligned for a word. A `T` of larger alignment does not
-        // compile.
+        // SAFETY: the type must be open, and the VM allows this call in no `load` or `upgrade`. Only
+        // entry points lead here, and none runs before `load` has opened all types. The memory must
+        // fit a `T`: the VM returns memory of that size, aligned for a word. A `T` of larger
+        // alignment does not compile.
         unsafe {
             let object = sys::enif_alloc_resource(self.current(), size_of::<T>());
             object.cast::<T>().write(value);

@@ -8,6 +8,7 @@ mod deadline;
 mod gate;
 mod janitor;
 pub(crate) mod keyed;
+mod library;
 mod mailbox;
 mod meter;
 mod metered;
