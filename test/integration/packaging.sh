@@ -203,6 +203,8 @@ says "another version's: why" "it has another version of Penstock's NIF: $versio
 cp Cargo.toml "$package/Cargo.toml"
 works "leaves nothing behind" test -z "$(find "$path_host/_build" -path '*staged*')"
 
+. "$(dirname "$0")/relup.sh"
+
 say "a package with ready-made NIFs"
 machine=$(uname -m)
 mkdir "$package/nifs"
