@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Run by script/pack-check. Uses the package as a user does who has neither Rust nor this repository.
 . "$(dirname "$0")/lib.sh"
+. script/targets.sh
 unset PENSTOCK_NIF_PATH PENSTOCK_NIF_FEATURES PENSTOCK_BUILD MIX_BUILD_PATH MIX_TARGET
 
 tarball=$(ls -t penstock-*.tar 2>/dev/null | head -n 1)
@@ -14,8 +15,8 @@ tar -xOf "$tarball" contents.tar.gz | tar -xz -C "$package"
 
 say "the package"
 works "is at most $most_bytes bytes" test "$(stat -c %s "$tarball")" -le $most_bytes
-works "has a library for each machine" test "$(find "$package/nifs" -type f | wc -l)" = 9
-works "has no test, demo, bench or script" sh -c "! ls -d $package/test $package/demo $package/bench $package/script 2>/dev/null"
+works "has a library for each machine" test "$(ls "$package/nifs")" = "$(for target in "${!triple[@]}"; do library "$target"; done | sort)"
+for part in test demo bench script audit; do works "has no $part" test ! -e "$package/$part"; done
 
 # Prints the symbols that the library at $1 needs of a newer glibc than version $2.
 newer() {
@@ -27,9 +28,12 @@ for library in "$package"/nifs/*-gnu*.so; do
   works "${library##*/} needs no glibc above $version" test -z "$(newer "$library" $version)"
 done
 # The loader of musl names each symbol that it does not find. Only the VM has the functions of NIFs.
-unresolved() { /lib/ld-musl-x86_64.so.1 --list "$1" 2>&1 | sed -n 's/.*: \([a-z_]*\): symbol not found/\1/p' | grep -v '^enif_'; }
-works "the library for musl needs musl and the VM alone" test -z "$(unresolved "$package/nifs/x86_64-linux-musl.so")"
+unresolved() { /lib/ld-musl-x86_64.so.1 --list "$1" 2>&1 | sed -n 's/.*: \([^:]*\): symbol not found/\1/p' | grep -v '^enif_'; }
+works "the loader of musl finds all but the functions of the VM" test -z "$(unresolved "$package/nifs/x86_64-linux-musl.so")"
 works "the loader of musl loads it" sh -c "/lib/ld-musl-x86_64.so.1 --list '$package/nifs/x86_64-linux-musl.so' 2>&1 | grep -q libc.so"
+# Prints the libraries that the library at $1 needs.
+needed() { objdump -p "$1" | sed -n 's/^ *NEEDED *//p'; }
+for library in "$package"/nifs/*-musl.so; do works "${library##*/} needs no library but musl" test "$(needed "$library")" = libc.so; done
 
 host=$tmp/host
 mkdir -p "$host/lib"
