@@ -44,7 +44,7 @@ defmodule Penstock.MixProject do
   @work ~w(tasks pools supervision)
   @edge ~w(rate_limiting gates bulkheads mailboxes phoenix)
   @operation ~w(vm_limits observability testing performance)
-  @background ~w(how_it_works migrating versions)
+  @background ~w(how_it_works migrating versions glossary)
 
   defp docs do
     [

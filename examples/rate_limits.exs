@@ -9,7 +9,7 @@ alias Penstock.{Ban, IP, RateLimiter}
   Supervisor.start_link(
     [
       # Each address can try twenty times a minute, and ten times in a row.
-      {RateLimiter, name: MyApp.Logins, limit: 20, per: 60_000, burst: 10},
+      {RateLimiter, name: MyApp.LoginRate, limit: 20, per: 60_000, burst: 10},
       # Three wrong passwords ban an address for five minutes, then for ten, for twenty, ...
       {Ban, name: MyApp.Guessers, failures: 3, within: 60_000, ban_for: 300_000},
       # The partner, a service that we call, allows us five calls a second.
@@ -22,7 +22,7 @@ login = fn address, password ->
   # All addresses of one IPv6 network, by default a /64, have the same key.
   key = IP.key(address)
 
-  with {:allow, _left} <- RateLimiter.hit(MyApp.Logins, key),
+  with {:allow, _left} <- RateLimiter.hit(MyApp.LoginRate, key),
        :ok <- Ban.check(MyApp.Guessers, key) do
     # Only failures count towards a ban.
     if password == "secret", do: :welcome, else: {:wrong, Ban.record_failure(MyApp.Guessers, key)}

@@ -2,7 +2,8 @@ defmodule Penstock do
   @moduledoc """
   Bounds how many processes an application creates.
 
-  A *gate* decides whether work may start. There are four kinds:
+  A *gate* decides whether work may start. A gate is a pool, a keyed pool, a rate limiter, a ban,
+  or a `Penstock.Gate` of several:
 
     * a `Penstock.Pool` has a number of permits, and bounds how much work runs at once. Its count
       stays exact, no matter which process is killed and when
@@ -10,8 +11,7 @@ defmodule Penstock do
       another
     * a `Penstock.RateLimiter` bounds how often work starts, in total or for each key
     * a `Penstock.Ban` keeps out keys that failed too often
-
-  A `Penstock.Gate` asks several of them at once.
+    * a `Penstock.Gate` asks several of these in one call, and admits only if all of them do
 
   Start gates under a supervisor, before the processes that use them:
 
@@ -530,10 +530,11 @@ defmodule Penstock do
   @doc """
   Returns every registered gate with its figures, sorted by name.
 
-  Returns a list of maps. Each map has `:name`, and `:kind`, which is `:pool`,
-  `:keyed_pool`, `:rate_limiter`, `:ban` or `:gate`. It also has the figures of `info/1` of the
-  module of that kind, such as `Penstock.Pool.info/1`. Pools without a name are not in the list. In a shell, `table/0` is easier
-  to read.
+  Returns a list of maps. Each map has `:name`, and `:kind`, which is `:pool`, `:keyed_pool`,
+  `:rate_limiter`, `:ban` or `:gate`. `Penstock.Gate.explain/2` calls a rate limiter `:limiter`.
+  Each map also has the figures of `info/1` of the module of that kind, such as
+  `Penstock.Pool.info/1`. Pools without a name are not in the list. In a shell, `table/0` is
+  easier to read.
 
   ## Examples
 

@@ -3,17 +3,17 @@ defmodule Penstock.Ban do
   Bans each key that fails too often: for a time at first, and for longer each time after that.
 
       children = [
-        {Penstock.Ban, name: MyApp.Logins, failures: 5, within: 60_000, ban_for: 300_000}
+        {Penstock.Ban, name: MyApp.LoginBans, failures: 5, within: 60_000, ban_for: 300_000}
       ]
 
-      iex> {:ok, _} = Penstock.Ban.start_link(name: MyApp.Logins, failures: 2, within: 60_000, ban_for: 300_000)
-      iex> Penstock.Ban.check(MyApp.Logins, "alice")
+      iex> {:ok, _} = Penstock.Ban.start_link(name: MyApp.LoginBans, failures: 2, within: 60_000, ban_for: 300_000)
+      iex> Penstock.Ban.check(MyApp.LoginBans, "alice")
       :ok
-      iex> Penstock.Ban.record_failure(MyApp.Logins, "alice")
+      iex> Penstock.Ban.record_failure(MyApp.LoginBans, "alice")
       {:ok, 1}
-      iex> Penstock.Ban.record_failure(MyApp.Logins, "alice")
+      iex> Penstock.Ban.record_failure(MyApp.LoginBans, "alice")
       {:banned, 300_000}
-      iex> {:banned, ms} = Penstock.Ban.check(MyApp.Logins, "alice")
+      iex> {:banned, ms} = Penstock.Ban.check(MyApp.LoginBans, "alice")
       iex> ms <= 300_000
       true
 
@@ -22,7 +22,10 @@ defmodule Penstock.Ban do
   Both are native calls, in which no other process takes part.
 
   A ban list is also a *gate*: functions such as `Penstock.spawn/3` check the key before they
-  start work. See "Limiters and bans" in `Penstock`.
+  start work. See [Gates with keys](Penstock.html#module-gates-with-keys).
+
+  Ban addresses, not accounts: any client can get an account banned, and so lock its owner out.
+  [Logins](rate_limiting.html#logins) has a recipe with a ban and two rates.
 
   ## What counts
 
@@ -124,8 +127,8 @@ defmodule Penstock.Ban do
 
   ## Examples
 
-      iex> Penstock.Ban.child_spec(name: MyApp.Logins).id
-      {Penstock.Ban, MyApp.Logins}
+      iex> Penstock.Ban.child_spec(name: MyApp.LoginBans).id
+      {Penstock.Ban, MyApp.LoginBans}
 
   """
   @spec child_spec([option]) :: Supervisor.child_spec()
@@ -179,7 +182,7 @@ defmodule Penstock.Ban do
   @spec start_link([option]) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(opts) do
     opts = Options.known!(opts, [:name, :clock | @options])
-    name = Options.name!(Options.fetch!(opts, :name, "{Penstock.Ban, name: MyApp.Logins, failures: 5}"))
+    name = Options.name!(Options.fetch!(opts, :name, "{Penstock.Ban, name: MyApp.LoginBans, failures: 5}"))
     ban_for = Keyword.get(opts, :ban_for, 300_000)
     # The default of `:max_ban` must not cut a first ban of more than a day.
     max_ban = Keyword.get(opts, :max_ban, if(is_integer(ban_for), do: max(ban_for, @day), else: @day))

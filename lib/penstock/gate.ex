@@ -294,8 +294,8 @@ defmodule Penstock.Gate do
 
   Takes the options of `try_acquire/2`. Returns a list of `%{limit: name, kind: kind, answer: answer}`.
   The answer is `:ok` or `{:error, reason}`. `kind` is `:vm`, `:ban`, `:limiter`, `:keyed_pool` or
-  `:pool`; `nil` for a limit that is not running any more. The VM is in the list if the gate has a
-  `:shed_at`, with the name `:vm`.
+  `:pool`; `nil` for a limit that is not running any more. `Penstock.list/0` and metrics call a
+  limiter `:rate_limiter`. The VM is in the list if the gate has a `:shed_at`, with the name `:vm`.
 
   Raises as `try_acquire/2`.
 

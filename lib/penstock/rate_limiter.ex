@@ -16,8 +16,8 @@ defmodule Penstock.RateLimiter do
       true
 
   A hit is one native call, and sends no message to any process. A limiter is also a *gate*:
-  functions such as `Penstock.spawn/3` count a hit before they start work. See "Limiters and bans"
-  in `Penstock`.
+  functions such as `Penstock.spawn/3` count a hit before they start work. See
+  [Gates with keys](Penstock.html#module-gates-with-keys).
 
   ## The rate
 
@@ -173,9 +173,9 @@ defmodule Penstock.RateLimiter do
 
   ## Examples
 
-      iex> {:ok, pid} = Penstock.RateLimiter.start_link(name: MyApp.Logins, limit: 5, per: 60_000)
-      iex> {:error, {:already_started, ^pid}} = Penstock.RateLimiter.start_link(name: MyApp.Logins, limit: 5, per: 60_000)
-      iex> Penstock.RateLimiter.info(MyApp.Logins).burst
+      iex> {:ok, pid} = Penstock.RateLimiter.start_link(name: MyApp.LoginRate, limit: 5, per: 60_000)
+      iex> {:error, {:already_started, ^pid}} = Penstock.RateLimiter.start_link(name: MyApp.LoginRate, limit: 5, per: 60_000)
+      iex> Penstock.RateLimiter.info(MyApp.LoginRate).burst
       5
 
   """

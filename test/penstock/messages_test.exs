@@ -43,7 +43,7 @@ defmodule Penstock.MessagesTest do
     for {start, option, example} <- [
           {&Pool.start_link/1, ":name", "{Penstock.Pool, name: MyApp.Jobs, limit: 100}"},
           {&RateLimiter.start_link/1, ":name", "{Penstock.RateLimiter, name: MyApp.Api, limit: 100, per: 60_000}"},
-          {&Ban.start_link/1, ":name", "{Penstock.Ban, name: MyApp.Logins, failures: 5}"},
+          {&Ban.start_link/1, ":name", "{Penstock.Ban, name: MyApp.LoginBans, failures: 5}"},
           {&Penstock.Drainer.start_link/1, ":pools", "{Penstock.Drainer, pools: [MyApp.Jobs]}"},
           {&Penstock.DynamicSupervisor.start_link/1, ":name",
            "{Penstock.DynamicSupervisor, name: MyApp.Sessions, limit: 100}"}

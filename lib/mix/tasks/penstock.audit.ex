@@ -26,6 +26,32 @@ defmodule Mix.Tasks.Penstock.Audit do
 
   A gate of Penstock, a pool, a limit in a condition, `:max_children` and `:max_concurrency` are bounds.
 
+  ## The rules
+
+  | rule | what it finds |
+  |---|---|
+  | PS001 | A process for each element, without a bound |
+  | PS002 | A process for each event, without a bound |
+  | PS003 | A function that spawns itself |
+  | PS004 | A supervisor without max_children |
+  | PS005 | async_stream without a bound on its tasks |
+  | PS006 | A task that no process awaits |
+  | PS007 | Atoms from outside data |
+  | PS008 | Timers that pile up |
+  | PS009 | A program or a port for each event or element |
+  | PS010 | A server without a supervisor, started per event |
+  | PS020 | Flags of the VM in an option that releases do not have |
+  | PS021 | Limits that need a higher process limit |
+  | PS022 | A limit that the server does not know |
+  | PS023 | A limit on connections that multiplies |
+  | PS024 | A limit that the VM cannot keep |
+  | PS025 | Streams by HTTP/2 without a bound |
+  | PS026 | PlugAttack used as a plug |
+  | PS027 | A socket that is open to long polling |
+
+  PS001 to PS010 are about code, and the others about configuration. Each finding says why it is
+  one, and most show how the place could be written.
+
   ## What it does
 
   The task compiles the project in a VM of its own, into a temporary directory, with a tracer that

@@ -45,9 +45,9 @@ defmodule Penstock.Admission.Request do
         "      `:key`",
     cost: "the cost of the hit on a limiter: 1 to 2_147_483_647. Default `1`",
     max_runtime:
-      "how long the process may run, in ms. It is killed with `:kill` at most 100 ms after\n" <>
-        "      that; monitors and links see `:killed`. `Penstock.Pool.info/1` counts it, limiters and bans do\n" <>
-        "      not. Default: no bound"
+      "how long the process may run, in ms. It is killed with `:kill`, usually at most 100 ms\n" <>
+        "      after that; monitors and links see `:killed`. `Penstock.Pool.info/1` counts it, limiters\n" <>
+        "      and bans do not. Default: no bound"
   ]
 
   defguardp is_count(value) when is_integer(value) and value > 0 and value <= @max

@@ -20,6 +20,12 @@ defmodule Mix.Tasks.Penstock.AuditTest do
     assert output =~ "not compiled"
   end
 
+  test "the documentation lists the rules" do
+    {:docs_v1, _line, _language, _format, %{"en" => text}, _meta, _functions} = Code.fetch_docs(Audit)
+    listed = for [_row, id, title] <- Regex.scan(~r/^\| (PS\d+) \| (.+) \|$/m, text), do: {id, title}
+    assert listed == for(rule <- Penstock.Audit.rules(), do: {rule.id(), rule.title()})
+  end
+
   test "compiles by default" do
     output = capture_io(fn -> assert :ok = Audit.run([sample()]) end)
     assert output =~ "PS001"

@@ -77,21 +77,21 @@ for module <- 1..50 do
 
     test "limiters, bans and keyed pools are the test's own too" do
       Kit.own(MyApp.Api, limit: @limit, clock: :manual)
-      Kit.own(MyApp.Logins, failures: @limit, clock: :manual)
+      Kit.own(MyApp.LoginBans, failures: @limit, clock: :manual)
       Kit.own(MyApp.Uploads, limit: @limit)
 
       for left <- (@limit - 1)..0//-1, do: assert(RateLimiter.hit(MyApp.Api) == {:allow, left})
       assert {:deny, ms} = RateLimiter.hit(MyApp.Api)
-      for _ <- 2..@limit//1, do: assert({:ok, _left} = Ban.record_failure(MyApp.Logins, "mallory"))
-      assert Ban.record_failure(MyApp.Logins, "mallory") == {:banned, 1_000}
+      for _ <- 2..@limit//1, do: assert({:ok, _left} = Ban.record_failure(MyApp.LoginBans, "mallory"))
+      assert Ban.record_failure(MyApp.LoginBans, "mallory") == {:banned, 1_000}
       for _ <- 1..@limit, do: assert(KeyedPool.try_acquire(MyApp.Uploads, "alice") == :ok)
       assert KeyedPool.try_acquire(MyApp.Uploads, "alice") == {:error, :key_full}
 
       Kit.advance(999)
-      assert Ban.check(MyApp.Logins, "mallory") == {:banned, 1}
+      assert Ban.check(MyApp.LoginBans, "mallory") == {:banned, 1}
       Kit.advance(max(ms - 999, 1))
       assert RateLimiter.hit(MyApp.Api) == {:allow, 0}
-      assert Ban.check(MyApp.Logins, "mallory") == :ok
+      assert Ban.check(MyApp.LoginBans, "mallory") == :ok
     end
   end
 end

@@ -9,7 +9,7 @@ defmodule MyApp.LastModule do
 
     assert %{keys: 0, allowed: 0, denied: 0} = Penstock.RateLimiter.info(MyApp.Api)
     assert %{acquired: 0, rejected: 0} = Penstock.KeyedPool.info(MyApp.Uploads)
-    assert Penstock.Ban.list(MyApp.Logins) == []
+    assert Penstock.Ban.list(MyApp.LoginBans) == []
     assert %{admitted: 0, rejected: none} = Penstock.Gate.info(MyApp.Checkout)
     assert none == %{}
     assert :ets.tab2list(Penstock.Test.Ownership.Lookup) == []

@@ -150,9 +150,9 @@ defmodule MyApp.OtherPlacesTest do
 
   test "the limits of the own gate whose keys a socket does not have" do
     Kit.own(MyApp.Uploads)
-    Kit.own(MyApp.Ghosts, kind: :gate, limits: [MyApp.Logins, MyApp.Uploads, MyApp.Jobs])
+    Kit.own(MyApp.Ghosts, kind: :gate, limits: [MyApp.LoginBans, MyApp.Uploads, MyApp.Jobs])
     query = Query.read!([gate: MyApp.Ghosts, keys: %{MyApp.Uploads => & &1}], :address, "an info", "")
-    assert Query.limits_without_key(query) == [MyApp.Logins]
+    assert Query.limits_without_key(query) == [MyApp.LoginBans]
   end
 
   test "a socket" do
@@ -183,29 +183,29 @@ defmodule MyApp.OtherPlacesTest do
     assert own != MyApp.Checkout
     # The gate took the pool that the test owned, and made the others.
     assert %{name: MyApp.Checkout, limits: limits, shed_at: :critical} = Gate.info(MyApp.Checkout)
-    assert limits == [MyApp.Logins, MyApp.Api, MyApp.Uploads, MyApp.Jobs]
+    assert limits == [MyApp.LoginBans, MyApp.Api, MyApp.Uploads, MyApp.Jobs]
     assert Pool.info(MyApp.Jobs).limit == 1
 
-    keys = %{MyApp.Logins => "mallory", MyApp.Api => "alice", MyApp.Uploads => "alice"}
+    keys = %{MyApp.LoginBans => "mallory", MyApp.Api => "alice", MyApp.Uploads => "alice"}
     assert Penstock.run(MyApp.Checkout, fn -> Pool.info(MyApp.Jobs).in_use end, keys: keys) == {:ok, 1}
     assert Gate.try_acquire(MyApp.Checkout, keys: keys) == :ok
     assert Gate.try_acquire(MyApp.Checkout, keys: keys) == {:error, :full}
 
     assert [
              _vm,
-             %{limit: MyApp.Logins},
+             %{limit: MyApp.LoginBans},
              %{limit: MyApp.Api},
              %{limit: MyApp.Uploads},
              %{limit: MyApp.Jobs, answer: {:error, :full}}
            ] = Gate.explain(MyApp.Checkout, keys: keys)
 
     assert Gate.release(MyApp.Checkout, keys: keys) == :ok
-    assert Penstock.Ban.ban(MyApp.Logins, "mallory", 60_000) == :ok
+    assert Penstock.Ban.ban(MyApp.LoginBans, "mallory", 60_000) == :ok
     assert {:error, {:banned, _ms}} = Penstock.run(MyApp.Checkout, fn -> :never end, keys: keys)
 
     # A limit that the test replaces afterwards is a limit of the gate too.
     Kit.own(MyApp.Jobs, limit: 2)
-    Penstock.Ban.unban(MyApp.Logins, "mallory")
+    Penstock.Ban.unban(MyApp.LoginBans, "mallory")
     for _ <- 1..2, do: assert(Gate.try_acquire(MyApp.Checkout, keys: keys) == :ok)
     assert Gate.try_acquire(MyApp.Checkout, keys: keys) == {:error, :full}
 

@@ -95,15 +95,15 @@ defmodule MyApp.OwnTest do
       assert %{limit: 40, max_keys: 1_000} = KeyedPool.info(MyApp.Uploads)
       Kit.own(MyApp.Uploads, max_keys: 2_000)
       assert KeyedPool.info(MyApp.Uploads).max_keys >= 2_000
-      Kit.own(MyApp.Logins)
-      assert %{failures: 30, ban_for: 1_000, max_ban: 86_400_000} = Ban.info(MyApp.Logins)
-      Kit.own(MyApp.Logins, ban_for: 90_000_000)
+      Kit.own(MyApp.LoginBans)
+      assert %{failures: 30, ban_for: 1_000, max_ban: 86_400_000} = Ban.info(MyApp.LoginBans)
+      Kit.own(MyApp.LoginBans, ban_for: 90_000_000)
 
       assert %{failures: 30, ban_for: 90_000_000, max_ban: 90_000_000, forget_after: 90_000_000} =
-               Ban.info(MyApp.Logins)
+               Ban.info(MyApp.LoginBans)
 
-      Kit.own(MyApp.Logins, max_ban: 5_000)
-      assert %{ban_for: 1_000, max_ban: 5_000, forget_after: 5_000} = Ban.info(MyApp.Logins)
+      Kit.own(MyApp.LoginBans, max_ban: 5_000)
+      assert %{ban_for: 1_000, max_ban: 5_000, forget_after: 5_000} = Ban.info(MyApp.LoginBans)
       Kit.own(MyApp.Checkout, shed_at: :high)
       assert Gate.info(MyApp.Checkout).shed_at == :high
     end
@@ -360,16 +360,16 @@ defmodule MyApp.OwnTest do
     test "advances each manual clock of the test, and no other" do
       Kit.own(MyApp.Api, limit: 1, clock: :manual)
       Kit.own(MyApp.Mails, limit: 1, per: 1_000, burst: 1)
-      Kit.own(MyApp.Logins, failures: 1, clock: :manual)
+      Kit.own(MyApp.LoginBans, failures: 1, clock: :manual)
       assert RateLimiter.hit(MyApp.Api) == {:allow, 0}
       assert RateLimiter.hit(MyApp.Api) == {:deny, 60_000}
-      assert Ban.record_failure(MyApp.Logins, "mallory") == {:banned, 1_000}
+      assert Ban.record_failure(MyApp.LoginBans, "mallory") == {:banned, 1_000}
       assert Kit.advance(400) == :ok
       assert RateLimiter.peek(MyApp.Api) == {:deny, 59_600}
-      assert Ban.check(MyApp.Logins, "mallory") == {:banned, 600}
+      assert Ban.check(MyApp.LoginBans, "mallory") == {:banned, 600}
       assert Task.await(Task.async(fn -> Kit.advance(600) end)) == :ok
-      assert Ban.check(MyApp.Logins, "mallory") == :ok
-      assert Ban.record_failure(MyApp.Logins, "mallory") == {:banned, 2_000}
+      assert Ban.check(MyApp.LoginBans, "mallory") == :ok
+      assert Ban.record_failure(MyApp.LoginBans, "mallory") == {:banned, 2_000}
       assert Kit.advance(0) == :ok
       assert RateLimiter.peek(MyApp.Api) == {:deny, 59_000}
     end
