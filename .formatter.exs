@@ -1,4 +1,4 @@
 [
-  inputs: ["{mix,.formatter}.exs", "native/*.exs", "{lib,test,bench,examples,demo}/**/*.{ex,exs}"],
+  inputs: ["{mix,.formatter}.exs", "native/*.exs", "{lib,audit,test,bench,examples,demo}/**/*.{ex,exs}"],
   line_length: 120
 ]

@@ -36,8 +36,10 @@ defmodule Penstock.MixProject do
     [mod: {Penstock.Application, []}, extra_applications: [:logger]]
   end
 
-  defp elixirc_paths(:test), do: ["lib", "test/support"]
-  defp elixirc_paths(_), do: ["lib"]
+  # A dependency is compiled in the environment prod. It has the audit as sources, see audit/load.exs.
+  defp elixirc_paths(:test), do: ["lib", "audit/lib", "test/support"]
+  defp elixirc_paths(:prod), do: ["lib"]
+  defp elixirc_paths(_), do: ["lib", "audit/lib"]
 
   # In the order in which a newcomer reads them.
   @start ~w(getting_started choosing_limits)
@@ -107,7 +109,7 @@ defmodule Penstock.MixProject do
       licenses: ["Apache-2.0"],
       links: %{},
       files: ~w(
-        lib guides priv .formatter.exs mix.exs README.md usage-rules.md CHANGELOG.md LICENSE
+        lib audit/lib audit/credo audit/load.exs audit/run.exs guides priv .formatter.exs mix.exs README.md usage-rules.md CHANGELOG.md LICENSE
         Cargo.toml Cargo.lock native/compile.exs native/compile nifs
         native/penstock_core/src native/penstock_core/Cargo.toml
         native/penstock_nif/src native/penstock_nif/Cargo.toml

@@ -3,21 +3,21 @@ defmodule Penstock.Audit.MixProject do
   #
   #     cd audit && mix archive.build && mix archive.install
   #
-  # Its sources are those of the library. They use nothing else of Penstock, and no native code.
+  # It uses nothing of Penstock but the task.
   use Mix.Project
 
   @root Path.expand("..", __DIR__)
   # The archive has the version of the library.
   @version ~r/@version "([^"]+)"/ |> Regex.run(File.read!(Path.join(@root, "mix.exs"))) |> List.last()
 
-  @sources ["lib/penstock/audit", "lib/penstock/audit.ex", "lib/mix/tasks/penstock.audit.ex"]
+  @task "lib/mix/tasks/penstock.audit.ex"
 
   def project do
     [
       app: :penstock_audit,
       version: @version,
       elixir: "~> 1.14",
-      elixirc_paths: Enum.map(@sources, &Path.join(@root, &1)),
+      elixirc_paths: ["lib", Path.join(@root, @task)],
       build_path: "../_build/audit",
       deps: []
     ]

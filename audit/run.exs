@@ -8,8 +8,8 @@
 root = Path.expand("..", __DIR__)
 
 sources =
-  Path.wildcard(Path.join(root, "lib/penstock/audit/**/*.ex")) ++
-    [Path.join(root, "lib/penstock/audit.ex"), Path.join(root, "lib/mix/tasks/penstock.audit.ex")]
+  for path <- [~c"lib/mix/tasks/penstock.audit.ex" | :filelib.wildcard(~c"audit/lib/**/*.ex", to_charlist(root))],
+      do: Path.join(root, path)
 
 directory = Path.join(System.tmp_dir!(), "penstock-audit-run-#{System.pid()}")
 File.mkdir_p!(directory)

@@ -34,7 +34,7 @@ works "is built" in_dir audit env MIX_BUILD_PATH="$tmp/build" mix archive.build 
 works "holds the audit and nothing else of Penstock" sh -c \
   "cd '$tmp/build/lib/penstock_audit/ebin' && find . -name '*.beam' | grep . && ! find . -name '*.beam' | grep -vE '/Elixir\.(Mix\.Tasks\.)?Penstock\.Audit(\..*)?\.beam$'"
 works "is installed" mix archive.install --force "$tmp/penstock_audit.ez"
-works "leaves nothing in the sources" test -z "$(find audit -mindepth 1 ! -name mix.exs ! -name run.exs)"
+works "leaves nothing in the sources" test -z "$(find audit -mindepth 1 -maxdepth 1 ! -name lib ! -name credo ! -name '*.exs' ! -name README.md)"
 
 host=$tmp/host
 mkdir -p "$host/lib"
@@ -107,7 +107,7 @@ if [ -n "${PENSTOCK_CREDO:-}" ]; then
     %{
       name: "default",
       files: %{included: ["lib/", "mix.exs"], excluded: []},
-      requires: ["$root/lib/penstock/audit/credo/*.ex"],
+      requires: ["$root/audit/credo/*.ex"],
       checks: %{enabled: [{Penstock.Audit.Credo.ProcessPerElement, []}, {Penstock.Audit.Credo.ReleaseVMArgs, []}]}
     }
   ]

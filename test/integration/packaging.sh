@@ -130,6 +130,13 @@ works "puts the alerts and the dashboard next to the NIF" \
 works "leaves the sources alone" test ! -e "$package/priv/native" -a ! -e "$package/target"
 works "compiles again without cargo" in_dir "$path_host" env PATH="$no_cargo" mix compile --force
 works "runs the first example of the README" in_dir "$path_host" mix run "$example"
+works "compiles no audit" test ! -e "$path_host/_build/prod/lib/penstock/ebin/Elixir.Penstock.Audit.beam"
+audits() { in_dir "$path_host" mix penstock.audit --only PS009; }
+audit_beams() { find "$path_host/_build/prod/penstock_audit" -name '*.beam' -printf '%p %T@\n' | sort; }
+works "compiles the audit when it is first used" audits
+beams=$(audit_beams)
+same_beams() { audits && [ -n "$beams" ] && [ "$(audit_beams)" = "$beams" ]; }
+works "keeps the audit" same_beams
 
 built=$(stat -c %i:%Y "$nif")
 works "takes a ready-made NIF in another environment" \

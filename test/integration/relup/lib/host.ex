@@ -60,6 +60,9 @@ defmodule Host do
     info = Pool.info(Host.Jobs)
     {:ok, version} = :application.get_key(:penstock, :vsn)
     code = Pool |> :code.which() |> to_string() |> String.split("/") |> Enum.find(&String.starts_with?(&1, "penstock-"))
-    IO.puts("#{time}: release #{release}, penstock #{version}, code #{code}, #{info.in_use} in use, #{info.waiting} waiting")
+
+    IO.puts(
+      "#{time}: release #{release}, penstock #{version}, code #{code}, #{info.in_use} in use, #{info.waiting} waiting"
+    )
   end
 end

@@ -4,16 +4,12 @@
 # Mix compiles a dependency without seeing Credo, unless the dependency names it. So Credo loads this
 # file itself, by `requires:` in .credo.exs:
 #
-#     requires: ["deps/penstock/lib/penstock/audit/credo/*.ex"],
+#     requires: ["deps/penstock/audit/credo/*.ex"],
 #     checks: %{extra: [{Penstock.Audit.Credo.ProcessPerElement, [severity: :high]}]}
 #
 # The rules for configuration see the files that `included:` in .credo.exs names, such as "config/".
 if Code.ensure_loaded?(Credo.Check) do
-  # Where the project does not depend on Penstock, the archive has the audit. Mix has taken archives off
-  # the code path by now.
-  if not Code.ensure_loaded?(Penstock.Audit) do
-    for ebin <- Path.wildcard(Path.join(Mix.path_for(:archives), "penstock_audit*/*/ebin")), do: Code.append_path(ebin)
-  end
+  if not Code.ensure_loaded?(Penstock.Audit), do: Code.eval_file(Path.expand("../load.exs", __DIR__))
 
   for rule <- Penstock.Audit.rules(),
       name = Module.concat(Penstock.Audit.Credo, rule |> Module.split() |> List.last()),
