@@ -1,7 +1,8 @@
 # Most tests kill processes or let them crash, and the VM logs that. `capture_log` shows the log
 # of a test only if that test fails. The timeout of `assert_receive` is 100 ms by default, which
 # is too short on a busy machine.
-ExUnit.start(capture_log: true, assert_receive_timeout: 10_000)
+slowness = Penstock.PoolCase.slowness()
+ExUnit.start(capture_log: true, assert_receive_timeout: 10_000 * slowness, timeout: 60_000 * slowness)
 
 # The tests of servers need applications of OTP that Penstock does without, and Cowboy. Mix has taken
 # those from the code path.

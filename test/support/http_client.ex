@@ -4,7 +4,7 @@ defmodule Penstock.HTTPClient do
   @moduledoc false
 
   @loopback {127, 0, 0, 1}
-  @patience 30_000
+  @patience 30_000 * Penstock.PoolCase.slowness()
 
   @doc "Connects to a port of this machine. Returns `{:ok, socket}` or `{:error, reason}`."
   def connect(port, from \\ @loopback) do

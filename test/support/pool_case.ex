@@ -12,7 +12,12 @@ defmodule Penstock.PoolCase do
     end
   end
 
-  @patience 10_000
+  # script/matrix arm64 sets it, since an emulated machine is many times slower.
+  @slowness String.to_integer(System.get_env("PENSTOCK_TEST_SLOWNESS", "1"))
+  @patience 10_000 * @slowness
+
+  @doc "Returns by how many times tests wait longer than on a real machine."
+  def slowness, do: @slowness
 
   @doc "Returns a pattern for the message about a name without a gate. It matches a hint as well."
   def not_running(kind, name),

@@ -2,7 +2,7 @@ defmodule Penstock.TerminalRun do
   # Runs shell commands in a terminal of their own, for tests, by the program `script` of util-linux.
   @moduledoc false
 
-  @patience 60_000
+  @patience 60_000 * Penstock.PoolCase.slowness()
 
   @doc "Returns true if this machine can run a command in a terminal."
   def available? do

@@ -6,7 +6,7 @@ defmodule Penstock.WebSocketClient do
 
   alias Penstock.HTTPClient
 
-  @patience 10_000
+  @patience 10_000 * Penstock.PoolCase.slowness()
   @text 1
   @close 8
 
