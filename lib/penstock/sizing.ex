@@ -22,6 +22,8 @@ defmodule Penstock.Sizing do
     * `:rate` - how many callers arrive in a second, on average. Required
     * `:hold` - for how many ms a caller holds its permit, on average. Required
 
+  Each of them, and `:wait`, is a number above `1.0e-9` and below `1.0e15`.
+
   ## What the figures assume
 
   Callers arrive independently of each other, and the times for which they hold permits are spread
@@ -32,6 +34,7 @@ defmodule Penstock.Sizing do
 
   alias Penstock.Options
   alias Penstock.Sizing.{Queue, Table}
+  alias Penstock.VM.Advice
 
   # More permits in use are no model of one node, and would take long to compute.
   @most_in_use 1_000_000
@@ -42,9 +45,12 @@ defmodule Penstock.Sizing do
   @free_part 2
   # What an application runs without a gate, if the caller does not say.
   @others 1_000
-  # The VM accepts no other limits of processes.
-  @least_process_limit 1_024
+  # Work often has a second process, such as that of its connection.
+  @per_permit 2
+  # The VM accepts no larger limit of processes.
   @most_process_limit 134_217_727
+  # The largest number of permits or processes.
+  @most_count 2_147_483_647
 
   @type option :: {:rate, number} | {:hold, number}
 
@@ -72,7 +78,7 @@ defmodule Penstock.Sizing do
   ## Options
 
     * `:rate` and `:hold`, see the module's options
-    * `:wait` - the longest wait, in ms, that is fine on average. A number above 0
+    * `:wait` - the longest wait, in ms, that is fine on average
     * `:refused` - if none waits, at most this part of the callers is refused. A number above 0 and
       below 1
 
@@ -189,37 +195,39 @@ defmodule Penstock.Sizing do
   Returns the value for the VM's flag `+P` that pools with these limits need, as a positive integer.
 
   Half of the processes of the VM are left to code that no gate knows of. The result is a power of two,
-  because the VM takes the next one anyway, and at least 1,024.
+  because the VM takes the next one anyway. It is at least the VM's default, which is 262,144, and
+  1,048,576 from OTP 27 on. If it equals the default, the VM needs no flag.
 
   ## Options
 
-    * `:per_permit` - how many processes a piece of work creates. Default `1`
+    * `:per_permit` - how many processes a piece of work has. Default `2`, such as a worker and its
+      connection
     * `:others` - how many processes the application runs without a gate. Default `1_000`
 
   Raises `ArgumentError` for bad arguments, and if the VM cannot have that number of processes.
 
   ## Examples
 
-      iex> Penstock.Sizing.process_limit([100_000, 20_000], per_permit: 2)
-      524288
+      iex> Penstock.Sizing.process_limit([400_000, 20_000])
+      2097152
   """
   @spec process_limit([non_neg_integer], per_permit: pos_integer, others: non_neg_integer) :: pos_integer
   def process_limit(limits, opts \\ []) do
     opts = Options.known!(opts, [:per_permit, :others])
-    per_permit = opts |> Keyword.get(:per_permit, 1) |> Options.permits!(":per_permit")
+    per_permit = opts |> Keyword.get(:per_permit, @per_permit) |> Options.permits!(":per_permit")
     others = opts |> Keyword.get(:others, @others) |> count!(":others")
 
     unless is_list(limits) and not List.improper?(limits), do: Options.expected!("limits", "a list", limits)
     processes = Enum.sum(for limit <- limits, do: count!(limit, "each limit")) * per_permit + others
-    needed = power_of_two(processes * @free_part, @least_process_limit)
 
-    if needed > @most_process_limit + 1 do
+    # The VM rounds up to a power of two, and takes its largest number for the power above.
+    if processes * @free_part > @most_process_limit + 1 do
       raise ArgumentError,
             "expected limits that need at most #{@most_process_limit} processes, half of which stay free, " <>
-              "got: #{processes} processes"
+              "got: #{Options.show(processes)} processes"
     end
 
-    min(needed, @most_process_limit)
+    (processes * @free_part) |> power_of_two(Advice.default_process_limit()) |> min(@most_process_limit)
   end
 
   @doc """
@@ -260,9 +268,9 @@ defmodule Penstock.Sizing do
             "got: #{Options.show(rate)} a second, each for #{Options.show(hold)} ms"
   end
 
-  # A number that a float can hold, with its inverse.
+  # A float can hold such a number, and its inverse.
   defp positive!(value, _name) when is_number(value) and value > 1.0e-9 and value < 1.0e15, do: value
-  defp positive!(value, name), do: Options.expected!(name, "a number above 0", value)
+  defp positive!(value, name), do: Options.expected!(name, "a number above 1.0e-9 and below 1.0e15", value)
 
   defp part!(value, _name) when is_float(value) and value > 0.0 and value < 1.0, do: value
   defp part!(value, name), do: Options.expected!(name, "a number above 0 and below 1", value)
@@ -270,8 +278,8 @@ defmodule Penstock.Sizing do
   defp bytes!(value, _name) when is_integer(value) and value > 0, do: value
   defp bytes!(value, name), do: Options.expected!(name, "a positive number of bytes", value)
 
-  defp count!(value, _name) when is_integer(value) and value >= 0, do: value
-  defp count!(value, name), do: Options.expected!(name, "a non-negative integer", value)
+  defp count!(value, _name) when value in 0..@most_count, do: value
+  defp count!(value, name), do: Options.expected!(name, "an integer from 0 to #{@most_count}", value)
 
   defp power_of_two(least, power) when power >= least, do: power
   defp power_of_two(least, power), do: power_of_two(least, power * 2)

@@ -83,15 +83,19 @@ defmodule Penstock.SizingTest do
   end
 
   test "the VM gets the next power of two, with half of the processes free" do
-    assert Sizing.process_limit([]) == 2_048
-    assert Sizing.process_limit([], others: 0) == 1_024
-    assert Sizing.process_limit([1_023_000]) == 2_097_152
-    assert Sizing.process_limit([1_048_576], others: 0) == 2_097_152
-    assert Sizing.process_limit([1_048_577], others: 0) == 4_194_304
-    assert Sizing.process_limit([60_000_000], others: 0) == 134_217_727
+    one = [others: 0, per_permit: 1]
+    assert Sizing.process_limit([1_048_576], one) == 2_097_152
+    assert Sizing.process_limit([1_048_577], one) == 4_194_304
+    assert Sizing.process_limit([1_048_576, 1], one) == 4_194_304
+    assert Sizing.process_limit([60_000_000], one) == 134_217_727
+    assert Sizing.process_limit([67_108_864], one) == 134_217_727
+    assert Sizing.process_limit([1_048_576]) == Sizing.process_limit([1_048_576], others: 1_000, per_permit: 2)
+    # A flag below the VM's default would take processes away.
+    assert Sizing.process_limit([]) == Sizing.process_limit([14, 500])
+    assert Sizing.process_limit([]) in [262_144, 1_048_576]
 
-    assert_raise ArgumentError, ~r/at most 134217727 processes.*got: 70000000/, fn ->
-      Sizing.process_limit([70_000_000], others: 0)
+    assert_raise ArgumentError, ~r/at most 134217727 processes.*got: 67108865/, fn ->
+      Sizing.process_limit([67_108_865], one)
     end
   end
 
@@ -99,9 +103,11 @@ defmodule Penstock.SizingTest do
     for {text, fun} <- [
           {"the option :rate is missing", fn -> Sizing.in_use(hold: 1) end},
           {"the option :hold is missing", fn -> Sizing.in_use(rate: 1) end},
-          {"expected :rate to be a number above 0, got: 0", fn -> Sizing.in_use(rate: 0, hold: 1) end},
-          {"expected :hold to be a number above 0, got: \"1\"", fn -> Sizing.in_use(rate: 1, hold: "1") end},
-          {"expected :rate to be a number above 0, got: #Integer<",
+          {"expected :rate to be a number above 1.0e-9 and below 1.0e15, got: 0",
+           fn -> Sizing.in_use(rate: 0, hold: 1) end},
+          {"expected :hold to be a number above 1.0e-9 and below 1.0e15, got: \"1\"",
+           fn -> Sizing.in_use(rate: 1, hold: "1") end},
+          {"expected :rate to be a number above 1.0e-9 and below 1.0e15, got: #Integer<",
            fn ->
              Sizing.in_use(rate: Integer.pow(10, 400), hold: 1)
            end},
@@ -110,7 +116,8 @@ defmodule Penstock.SizingTest do
           {"unknown option :waits, did you mean :wait?", fn -> Sizing.limit(rate: 1, hold: 1, waits: 1) end},
           {"one of the options :wait and :refused is missing", fn -> Sizing.limit(rate: 1, hold: 1) end},
           {":wait and :refused exclude each other", fn -> Sizing.limit(rate: 1, hold: 1, wait: 1, refused: 0.1) end},
-          {"expected :wait to be a number above 0, got: -1", fn -> Sizing.limit(rate: 1, hold: 1, wait: -1) end},
+          {"expected :wait to be a number above 1.0e-9 and below 1.0e15, got: -1",
+           fn -> Sizing.limit(rate: 1, hold: 1, wait: -1) end},
           {"above 0 and below 1, got: 1", fn -> Sizing.limit(rate: 1, hold: 1, refused: 1) end},
           {"expected limit to be an integer", fn -> Sizing.waits(0, rate: 1, hold: 1) end},
           {"expected limit to be an integer", fn -> Sizing.refused(1.5, rate: 1, hold: 1) end},
@@ -120,11 +127,14 @@ defmodule Penstock.SizingTest do
              Sizing.fit(memory: 1, per_process: 0)
            end},
           {"expected limits to be a list, got: 5", fn -> Sizing.process_limit(5) end},
-          {"expected each limit to be a non-negative integer, got: :infinity",
+          {"expected each limit to be an integer from 0 to 2147483647, got: :infinity",
            fn ->
              Sizing.process_limit([1, :infinity])
            end},
-          {"expected :others to be a non-negative integer, got: -1", fn -> Sizing.process_limit([], others: -1) end}
+          {"expected each limit to be an integer from 0 to 2147483647, got: #Integer<",
+           fn -> Sizing.process_limit([Integer.pow(2, 800_000)]) end},
+          {"expected :others to be an integer from 0 to 2147483647, got: -1",
+           fn -> Sizing.process_limit([], others: -1) end}
         ] do
       error = assert_raise ArgumentError, fun
       assert error.message =~ text

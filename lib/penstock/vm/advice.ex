@@ -29,9 +29,11 @@ defmodule Penstock.VM.Advice do
   # Returns a walk; `:done` if the node has another limit of processes than the VM's default. The VM
   # does not tell whether +P was set to that number.
   @spec new() :: walk
-  def new, do: if(system(:process_limit) == default(), do: {0, 0}, else: :done)
+  def new, do: if(system(:process_limit) == default_process_limit(), do: {0, 0}, else: :done)
 
-  defp default do
+  # Returns the limit of processes of a VM of this version that is started without +P.
+  @spec default_process_limit() :: pos_integer
+  def default_process_limit do
     if String.to_integer(System.otp_release()) < 27, do: @default_before_27, else: @default
   end
 
