@@ -51,7 +51,12 @@ defmodule Penstock.Bench.Curves.Keys do
 
     :ets.new(:windows, [:set, :public, :named_table, write_concurrency: true])
     hit = fn n -> RateLimiter.hit(:limiter, key(n, keys)) end
-    row = fn n -> :ets.update_counter(:windows, {key(n, keys), 1}, {2, 1}, {{key(n, keys), 1}, 0}) end
+
+    row = fn n ->
+      key = {key(n, keys), 1}
+      :ets.update_counter(:windows, key, {2, 1}, {key, 0})
+    end
+
     for n <- 1..keys, work <- [hit, row], do: work.(n)
     %{ets: sampler(row), limiter: sampler(hit)}
   end
@@ -62,7 +67,11 @@ defmodule Penstock.Bench.Curves.Keys do
     hold_all(keys)
 
     %{
-      ets: sampler(fn n -> take_row(key(n, keys)) && release_row(key(n, keys)) end),
+      ets:
+        sampler(fn n ->
+          key = key(n, keys)
+          take_row(key) && release_row(key)
+        end),
       keyed:
         sampler(fn n ->
           key = key(n, keys)
