@@ -15,7 +15,8 @@ defmodule Penstock.Stress.Soak.Rest do
   @own [Penstock.Node.Janitor, Penstock.Node.Reaper, Penstock.VM.Sampler, Penstock.Telemetry.Reporter]
   def own, do: @own
 
-  # `before` is the progress at the last rest. Returns the progress now.
+  # `before` is the progress at the end of the last rest. Returns that at the end of this one. The check
+  # comes before the rest itself acquires.
   def come_to_rest(gates, workers, [kept, servers | tops], before) do
     :atomics.put(gates.pool.stop, 1, 1)
     Gates.restore(gates)
@@ -25,6 +26,7 @@ defmodule Penstock.Stress.Soak.Rest do
     asking = for {{:gate, _at}, pid} <- workers, do: pid
 
     with :ok <- Survivors.until(fn -> stopped(gates, mixed, asking) end),
+         :ok <- progress(before, Gates.progress(gates)),
          :ok <- Survivors.check(gates.pool, Gates.most()),
          :ok <- KeyedStorm.check(gates.keyed, keyed),
          :ok <- Survivors.until(fn -> mailbox(gates.mixed.server) end),
@@ -41,9 +43,7 @@ defmodule Penstock.Stress.Soak.Rest do
          :ok <- Gates.kept(gates),
          :ok <- Crashes.check(),
          :ok <- Survivors.until(fn -> own_alive() end),
-         now = Gates.progress(gates),
-         :ok <- progress(before, now),
-         do: {:ok, now}
+         do: {:ok, Gates.progress(gates)}
   end
 
   def pid({pid, _me}), do: pid
@@ -220,7 +220,7 @@ defmodule Penstock.Stress.Soak.Rest do
   defp wrong(error), do: error
 
   defp progress(before, now) do
-    case for {what, n} <- now, n <= Map.get(before, what, 0), do: {what, n} do
+    case for {what, n} <- now, n <= before[what], do: {what, n} do
       [] -> :ok
       still -> {:error, {:no_progress, still}}
     end

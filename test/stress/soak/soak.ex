@@ -11,6 +11,10 @@ defmodule Penstock.Stress.Soak do
   alias Penstock.Stress.Soak.{Figures, Gates, Rest}
 
   @workers %{pool: 12, keyed: 6, gate: 4, mixed: 8}
+  # No kill hits one worker in three of these lanes, unless it dies by its own children and tasks. So a call
+  # that never returns, or a lost wake-up, is still there at the next rest.
+  @lanes_with_spared [:keyed, :gate, :mixed]
+
   # The storm lasts for this long between two rests.
   @storm_ms 15_000
   @longest_pause_ms 2
@@ -27,7 +31,9 @@ defmodule Penstock.Stress.Soak do
     Process.flag(:trap_exit, true)
     :rand.seed(:exsss, {seed, 0, 5})
     gates = Gates.start()
-    with {:ok, _rests} = passed <- rounds(gates, now() + seconds * 1_000, [], %{}, %{}), do: Gates.stop(gates) && passed
+
+    with {:ok, _rests} = passed <- rounds(gates, now() + seconds * 1_000, [], %{}, Gates.progress(gates)),
+         do: Gates.stop(gates) && passed
   end
 
   # Each storm has its full length, also the last, because each kind of work must go on in it.
@@ -102,8 +108,13 @@ defmodule Penstock.Stress.Soak do
 
   defp act(:worker, gates, workers) do
     {{lane, at}, worker} = Enum.random(workers)
-    kill(Rest.pid(worker))
-    Map.put(workers, {lane, at}, worker(lane, gates, at))
+
+    if lane in @lanes_with_spared and rem(at, 3) == 0 do
+      workers
+    else
+      kill(Rest.pid(worker))
+      Map.put(workers, {lane, at}, worker(lane, gates, at))
+    end
   end
 
   defp act(:resize, gates, workers) do
