@@ -20,7 +20,7 @@ mod on {
 
     static BYTES: AtomicUsize = AtomicUsize::new(0);
 
-    /// Also counts memory that the system then refuses, after which the library aborts the VM.
+    /// Also counts memory that the system then refuses, which a soak never asks for.
     pub(crate) fn add(bytes: usize) {
         // Relaxed: the count orders no other memory.
         BYTES.fetch_add(bytes, Ordering::Relaxed);
