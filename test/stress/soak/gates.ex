@@ -144,6 +144,9 @@ defmodule Penstock.Stress.Soak.Gates do
   def keyed_pools(gates), do: [gates.keyed.pool, gates.gate.keyed, gates.mixed.keyed]
   defp empty_keyed(gates), do: Enum.find_value(keyed_pools(gates), :ok, &wrong_keyed/1)
 
+  # Returns `:ok` if these two have neither holders nor waiters now.
+  def empty(pool, keyed), do: wrong_pool(pool) || wrong_keyed(keyed) || :ok
+
   defp wrong_pool(pool) do
     info = Pool.info(pool)
     if {info.in_use, info.holders, info.waiting} != {0, 0, 0}, do: {:error, {pool, info, Pool.holders(pool)}}

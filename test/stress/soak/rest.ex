@@ -25,15 +25,16 @@ defmodule Penstock.Stress.Soak.Rest do
     mixed = for {{:mixed, _at}, pid} <- workers, do: pid
     asking = for {{:gate, _at}, pid} <- workers, do: pid
 
-    with :ok <- Survivors.until(fn -> stopped(gates, mixed, asking) end),
+    with :ok <- settle(gates, fn -> stopped(gates, mixed, asking) end),
          :ok <- progress(before, Gates.progress(gates)),
          :ok <- Survivors.check(gates.pool, Gates.most()),
          :ok <- KeyedStorm.check(gates.keyed, keyed),
          :ok <- Survivors.until(fn -> mailbox(gates.mixed.server) end),
-         :ok <- Survivors.until(fn -> key_kept(gates.gate, kept) end),
+         :ok <- settle(gates, fn -> key_kept(gates.gate, kept) end),
          :ok <- Survivors.until(fn -> charged(gates.gate) end),
          # A worker that was killed just before the rest may have drained the pool after the last reopening.
          :ok = Pool.reopen(gates.mixed.pool),
+         :ok <- settle(gates, fn -> Gates.empty(gates.mixed.pool, gates.mixed.keyed) end),
          :ok <- hold(gates.mixed, mixed),
          :ok <- end_all(workers, kept, servers, gates),
          :ok <- Gates.faults(gates),
@@ -49,9 +50,17 @@ defmodule Penstock.Stress.Soak.Rest do
   def pid({pid, _me}), do: pid
   def pid(pid), do: pid
 
+  # A child that was spawned just before the rest enters its table late. So each look ends the children that
+  # stay. The check of the pool compares those of the pool, and ends them.
+  defp settle(gates, look) do
+    Survivors.until(fn ->
+      Gates.end_kids(gates, [:keyed, :gate, :mixed])
+      look.()
+    end)
+  end
+
   # The workers of gates end. Those of pools and keys have checks of their own.
   defp stopped(gates, mixed, asking) do
-    Gates.end_kids(gates, [:keyed, :gate, :mixed])
     # A worker that was killed may have drained the pool before it died.
     :ok = Pool.reopen(gates.mixed.pool)
     busy = Enum.filter(asking, &Process.alive?/1) ++ Enum.reject(mixed, &at_rest?/1)
