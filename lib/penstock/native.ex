@@ -833,5 +833,10 @@ defmodule Penstock.Native do
   @spec metered() :: {atom, tally, tally} | nil
   def metered, do: missing()
 
+  # Returns the bytes that the NIF has allocated and not freed. Returns nil if the NIF was built
+  # without the feature "count".
+  @spec allocated() :: non_neg_integer | nil
+  def allocated, do: missing()
+
   defp missing, do: :erlang.nif_error(:nif_not_loaded)
 end

@@ -56,6 +56,7 @@ defmodule Penstock.Stress.GateStorm do
 
     Map.merge(names, %{
       decisions: decisions,
+      stop: :atomics.new(1, []),
       asked: :counters.new(1, []),
       pool_limit: @pool_limit,
       key_limit: @key_limit,

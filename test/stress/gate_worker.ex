@@ -1,10 +1,10 @@
 defmodule Penstock.Stress.GateWorker do
   # A process that asks a gate of four limits again and again, with keys that each limit refuses and
-  # with keys that are admitted, until all decisions are made or it is killed.
+  # with keys that are admitted, until all decisions are made, or it is told to stop or killed.
   @moduledoc false
 
   alias Penstock.{Gate, RejectedError}
-  alias Penstock.Stress.Kids
+  alias Penstock.Stress.{Exits, Kids}
 
   @open_keys 8
 
@@ -14,7 +14,7 @@ defmodule Penstock.Stress.GateWorker do
   end
 
   defp loop(shared, turn) do
-    if :counters.get(shared.asked, 1) < shared.decisions do
+    if :counters.get(shared.asked, 1) < shared.decisions and :atomics.get(shared.stop, 1) == 0 do
       turn(rem(turn, 8), shared)
       loop(shared, turn + 1)
     end
@@ -107,9 +107,9 @@ defmodule Penstock.Stress.GateWorker do
     start_supervised(:rand.uniform(3), shared, key)
     count(shared)
   catch
-    # The supervisor is dead, or has not started yet.
-    :exit, _noproc -> :erlang.yield()
-    :error, %ArgumentError{} -> :erlang.yield()
+    kind, reason ->
+      Exits.note(shared.faults, kind, reason, [shared.tasks, shared.children, shared.plain])
+      :erlang.yield()
   end
 
   defp start_supervised(1, shared, key) do

@@ -19,15 +19,26 @@ defmodule Penstock.Stress.Keeper do
     receive do: ({:up, ^keeper} -> keeper)
   end
 
+  # Raises if the keeper has died of a fault.
   def stop(keeper) do
+    monitor = Process.monitor(keeper)
     send(keeper, {:stop, self()})
-    receive do: ({:stopped, ^keeper} -> :ok)
+
+    receive do
+      {:stopped, ^keeper} -> Process.demonitor(monitor, [:flush])
+      {:DOWN, ^monitor, :process, _pid, reason} -> raise "a keeper has died: #{inspect(reason)}"
+    end
+
+    :ok
   end
 
   defp keep(owner, opts, module) do
     receive do
       {:EXIT, ^owner, :killed} ->
         keep(restart(opts, module), opts, module)
+
+      {:EXIT, ^owner, reason} ->
+        raise "the owner of #{inspect(opts[:name])} has ended: #{inspect(reason)}"
 
       {:stop, from} ->
         GenServer.stop(owner)

@@ -13,7 +13,7 @@ defmodule Penstock.Stress.KeyedStorm do
   # How often the killer looks for a victim in the drawn state.
   @looks 40
   @longest_pause 2_000
-  @patience 10_000
+  @patience_ms 60_000
 
   # The share of each kind of victim. `:kid` is a child that a worker spawned, or that a supervisor
   # started; `:front` is a supervisor.
@@ -146,7 +146,11 @@ defmodule Penstock.Stress.KeyedStorm do
 
   ## What is left
 
-  defp check(shared, workers) do
+  # Returns `:ok` if the counts of the keyed pool are those of its living holders and waiters, and are zero
+  # once all have given back. The supervisors have stopped, and the workers have been told to stop.
+  def check(shared, workers) do
+    Process.delete(:told)
+
     with {:ok, held} <- Survivors.until(fn -> settled(shared, workers) end),
          :ok <- give_back(workers, held) do
       Survivors.until(fn -> empty(shared) end)
@@ -230,7 +234,7 @@ defmodule Penstock.Stress.KeyedStorm do
     receive do
       {:gave_back, ^pid} -> send(pid, :end) && nil
     after
-      @patience -> if Process.alive?(pid), do: {:error, {:never_woken, pid, Process.info(pid)}}
+      @patience_ms -> if Process.alive?(pid), do: {:error, {:never_woken, pid, Process.info(pid)}}
     end
   end
 

@@ -4,7 +4,7 @@ defmodule Penstock.Stress.KeyedWorker do
   @moduledoc false
 
   alias Penstock.{KeyedPool, RejectedError}
-  alias Penstock.Stress.Kids
+  alias Penstock.Stress.{Exits, Kids}
 
   # The states of a worker. A worker publishes its state, so that the killer can aim at it.
   @states [:idle, :take, :hold, :wait, :park, :spawner, :run, :stream, :starter, :stopped]
@@ -165,9 +165,9 @@ defmodule Penstock.Stress.KeyedWorker do
     try do
       start_supervised(n, shared, key)
     catch
-      # The supervisor is dead, or has not started yet.
-      :exit, _noproc -> :erlang.yield()
-      :error, %ArgumentError{} -> :erlang.yield()
+      kind, reason ->
+        Exits.note(shared.faults, kind, reason, [shared.tasks, shared.children, shared.plain])
+        :erlang.yield()
     end
 
     held

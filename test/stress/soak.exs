@@ -16,6 +16,8 @@ end
 seed = opts[:seed] || :rand.uniform(1_000_000_000)
 IO.puts("penstock soak on OTP #{System.otp_release()}, Elixir #{System.version()}, seed #{seed}")
 Crashes.watch()
+# By default SIGTERM ends the VM with the status 0, as if the soak had passed.
+:os.set_signal(:sigterm, :default)
 
 case Soak.run(seed, opts[:seconds] || 600) do
   {:ok, rests} ->

@@ -5,9 +5,10 @@ defmodule Penstock.Stress.Survivors do
   alias Penstock.Pool
   alias Penstock.Stress.Worker
 
-  @patience 10_000
+  # In ms. A busy machine may give the VM little time.
+  @patience 60_000
 
-  # Polls until the counts agree, for at most ten seconds. The storm is over, but workers may have
+  # Polls until the counts agree, for at most a minute. The storm is over, but workers may have
   # to finish their last operation, and the pool's monitors of dead holders may have to fire.
   def check(shared, limit) do
     with {:ok, held} <- until(fn -> settled(shared, limit) end),

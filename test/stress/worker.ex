@@ -3,6 +3,7 @@ defmodule Penstock.Stress.Worker do
   @moduledoc false
 
   alias Penstock.{Pool, Stress}
+  alias Penstock.Stress.Kids
 
   # The states of a worker. A worker publishes its state, so that the killer can aim at it.
   # `take`: the worker asks for permits. `wait` and `park`: it waits with a timeout, and without
@@ -182,11 +183,7 @@ defmodule Penstock.Stress.Worker do
   # and permits that workers keep, would soon take the whole pool.
   defp make_room(%{pool: pool, kids: kids}) do
     give_back(pool, 0)
-
-    with pid when is_pid(pid) <- :ets.first(kids) do
-      :ets.delete(kids, pid)
-      send(pid, :end)
-    end
+    Kids.end_one(kids)
   end
 
   defp child(:end, _spawner, _permits, _shared), do: :ok

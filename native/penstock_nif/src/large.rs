@@ -3,6 +3,8 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
+use crate::count;
+
 /// Maps memory from the kernel for a request of at least a huge page. Takes the memory of any
 /// other request from the system's allocator.
 #[derive(Debug)]
@@ -17,6 +19,7 @@ static ALLOCATOR: Allocator = Allocator;
 unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count::add(layout.size());
         if pages::fit(layout) {
             return pages::map(layout.size());
         }
@@ -26,6 +29,7 @@ unsafe impl GlobalAlloc for Allocator {
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count::add(layout.size());
         if pages::fit(layout) {
             // The kernel zeroes the pages of a new mapping.
             return pages::map(layout.size());
@@ -36,6 +40,7 @@ unsafe impl GlobalAlloc for Allocator {
 
     #[inline]
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        count::sub(layout.size());
         if pages::fit(layout) {
             // SAFETY: `map` must have returned the place for this size. The caller guarantees
             // that `alloc` returned it for this layout, and `alloc` calls `map` for layouts that
@@ -51,6 +56,8 @@ unsafe impl GlobalAlloc for Allocator {
         // SAFETY: the caller guarantees that the size is valid with this alignment.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         if !pages::fit(layout) && !pages::fit(wanted) {
+            count::sub(layout.size());
+            count::add(size);
             // SAFETY: the caller makes the same guarantee to this function.
             return unsafe { System.realloc(place, layout, size) };
         }

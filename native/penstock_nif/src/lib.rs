@@ -28,6 +28,7 @@
 mod ask;
 mod atoms;
 mod clock;
+mod count;
 mod decode;
 mod entries;
 mod entry;

@@ -7,7 +7,9 @@ defmodule Penstock.Stress.Soak.Gates do
   @moduledoc false
 
   alias Penstock.{Ban, Gate, KeyedPool, Pool, RateLimiter}
+  alias Penstock.Admission.Keyed
   alias Penstock.Stress.{Keeper, Kids, Survivors, Tally}
+  alias Penstock.Stress.Soak.Worker
 
   # Limits of pools and keys change between 1 and this.
   @most 6
@@ -38,7 +40,7 @@ defmodule Penstock.Stress.Soak.Gates do
       |> Map.merge(%{pool: name(:mixed_pool), keyed: name(:mixed_keyed), rates: name(:mixed_rates)})
       |> Map.merge(%{bans: name(:mixed_bans), gate: name(:mixed_gate), kids: table(:mixed_kids)})
       |> Map.merge(%{tasks: name(:mixed_tasks), children: name(:mixed_children), plain: name(:mixed_plain)})
-      |> Map.merge(%{server: name(:server), done: :counters.new(1, [:write_concurrency])})
+      |> Map.merge(%{server: name(:server), done: :counters.new(Worker.acts(), [:write_concurrency])})
 
     %{pool: pool, keyed: keyed, gate: gate, mixed: mixed, keepers: keepers(pool, keyed, gate, mixed)}
   end
@@ -109,24 +111,41 @@ defmodule Penstock.Stress.Soak.Gates do
     end
   end
 
+  # Undoes all changes of limits. A keeper that starts an owner now sets the same limits.
+  def restore(gates) do
+    for {pool, max_waiting} <- [{gates.pool.pool, 1_000}, {gates.mixed.pool, 100}],
+        do: :ok = Pool.update(pool, limit: @most, max_waiting: max_waiting)
+
+    :ok = Pool.update(gates.gate.pool, limit: @most)
+    :ok = KeyedPool.update(gates.keyed.pool, limit: @most)
+  end
+
+  def most, do: @most
+
   # Ends the children that stay. A child that was spawned just now enters its table a little later.
-  def end_kids(gates) do
-    for lane <- [:pool, :keyed, :gate, :mixed], row <- :ets.tab2list(gates[lane].kids) do
+  def end_kids(gates, lanes) do
+    for lane <- lanes, row <- :ets.tab2list(gates[lane].kids) do
       Process.exit(elem(row, 0), :kill)
       :ets.delete(gates[lane].kids, elem(row, 0))
     end
   end
 
   # Returns `:ok` once no permit is held, no process waits, and no key has a place.
-  def at_rest(gates) do
+  def empty(gates) do
     Survivors.until(fn ->
-      end_kids(gates)
-      Enum.find_value(pools(gates), :ok, &wrong_pool/1) |> then(&if(&1 == :ok, do: keyed(gates), else: &1))
+      end_kids(gates, [:pool, :keyed, :gate, :mixed])
+      Enum.find_value(pools(gates), :ok, &wrong_pool/1) |> then(&if(&1 == :ok, do: empty_keyed(gates), else: &1))
     end)
   end
 
-  defp pools(gates), do: [gates.pool.pool, gates.gate.pool, gates.mixed.pool]
-  defp keyed(gates), do: Enum.find_value([gates.keyed.pool, gates.gate.keyed, gates.mixed.keyed], :ok, &wrong_keyed/1)
+  # Streams behind a limiter hold permits of the unlimited pool.
+  defp pools(gates), do: [%Pool{ref: Keyed.unlimited_pool()} | named_pools(gates)]
+  def named_pools(gates), do: [gates.pool.pool, gates.gate.pool, gates.mixed.pool]
+  def keyed_pools(gates), do: [gates.keyed.pool, gates.gate.keyed, gates.mixed.keyed]
+  defp empty_keyed(gates), do: Enum.find_value(keyed_pools(gates), :ok, &wrong_keyed/1)
+
+  # Returns `:ok` if these two have neither holders nor waiters now.
+  def empty(pool, keyed), do: wrong_pool(pool) || wrong_keyed(keyed) || :ok
 
   defp wrong_pool(pool) do
     info = Pool.info(pool)
@@ -138,19 +157,35 @@ defmodule Penstock.Stress.Soak.Gates do
     if {info.keys, info.in_use, info.waiting} != {0, 0, 0}, do: {:error, {pool, info, KeyedPool.top(pool)}}
   end
 
-  # Returns `:ok` if each pool admits exactly its limit now. So no permit is lost where no report shows it.
-  def admits_its_limit(gates) do
-    # A worker may have been killed between its drain and its reopening.
-    :ok = Pool.reopen(gates.mixed.pool)
-    # The keeper of an owner that was killed last may be about to set the limit of the start again.
-    Survivors.until(fn -> Enum.find_value(pools(gates), :ok, &wrong_limit/1) end)
+  # What must have grown since the last rest: requests admitted by each gate, permits that came back by a
+  # death, and successes of each act of the mixed workers.
+  def progress(gates) do
+    pools = for pool <- pools(gates), do: {{:acquired, pool}, Pool.info(pool).acquired}
+    keyed = for pool <- keyed_pools(gates), do: {{:acquired, pool}, KeyedPool.info(pool).acquired}
+    died = for pool <- named_pools(gates), do: {{:released_by_exit, pool}, Pool.info(pool).released_by_exit}
+    died_keyed = for pool <- keyed_pools(gates), do: {{:released_by_exit, pool}, KeyedPool.info(pool).released_by_exit}
+    lanes = [gates.gate, gates.mixed]
+    admitted = for %{gate: gate} <- lanes, do: {{:admitted, gate}, Gate.info(gate).admitted}
+    allowed = for %{rates: rates} <- lanes, do: {{:allowed, rates}, RateLimiter.info(rates).allowed}
+    acts = for act <- 1..Worker.acts(), do: {{:act, act}, :counters.get(gates.mixed.done, act)}
+    Enum.concat([pools, keyed, died, died_keyed, admitted, allowed, acts]) |> Map.new()
   end
 
-  defp wrong_limit(pool) do
-    limit = Pool.info(pool).limit
-    answers = for _ <- 0..limit, do: Pool.try_acquire(pool)
-    for :ok <- answers, do: :ok = Pool.release(pool)
-    if answers != List.duplicate(:ok, limit) ++ [{:error, :full}], do: {:error, {pool, limit, answers}}
+  # Returns the calls that the workers of gates have counted.
+  def calls(gates) do
+    :counters.get(gates.gate.asked, 1) + Enum.sum(for act <- 1..Worker.acts(), do: :counters.get(gates.mixed.done, act))
+  end
+
+  # Returns `:ok` while each keeper lives. The calling process traps exits.
+  def kept(gates) do
+    case for {name, keeper} <- gates.keepers, not Process.alive?(keeper), do: {name, reason(keeper)} do
+      [] -> :ok
+      dead -> {:error, {:keepers_died, dead}}
+    end
+  end
+
+  defp reason(keeper) do
+    receive do: ({:EXIT, ^keeper, reason} -> reason), after: (0 -> :unknown)
   end
 
   def faults(gates) do

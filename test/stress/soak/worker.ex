@@ -1,10 +1,19 @@
 defmodule Penstock.Stress.Soak.Worker do
   # A process that calls all kinds of gates at random, until it is killed: pools with and without names,
-  # keyed pools, limiters, bans, gates of several limits, mailboxes, tasks, streams and supervisors.
+  # keyed pools, limiters, bans, gates of several limits, mailboxes, tasks, streams and supervisors. At each
+  # rest it stops, takes some permits, tells which, and gives them back.
   @moduledoc false
 
   alias Penstock.{Ban, Gate, KeyedPool, Mailbox, Pool, RateLimiter, RejectedError}
-  alias Penstock.Stress.Kids
+  alias Penstock.Stress.{Exits, Kids}
+
+  @acts 22
+  # The acts that call a server or a supervisor, which may have been killed.
+  @of_servers 16..21
+  @stream 19
+
+  # In ms, for what must not take long: a busy machine may give the VM little time.
+  @patience 60_000
 
   # Keys that come again. One key in eight never comes again.
   @keys 50
@@ -17,25 +26,58 @@ defmodule Penstock.Stress.Soak.Worker do
     end)
   end
 
+  def acts, do: @acts
+
   defp loop(shared) do
-    n = :rand.uniform(22)
+    if :atomics.get(shared.stop, 1) == 1 do
+      stopped(shared)
+    else
+      n = :rand.uniform(@acts)
 
-    try do
-      act(n, shared)
-    rescue
-      # A stream raises if a gate refuses one of its tasks.
-      RejectedError -> :ok
-    catch
-      # The server or the supervisor was killed, and has not started again.
-      :error, %ArgumentError{} when n in 16..21 -> :ok
-      # The server or the supervisor was killed during the call.
-      :exit, _noproc when n in 16..21 -> :ok
+      try do
+        unless match?({:error, _}, act(n, shared)), do: :counters.add(shared.done, n, 1)
+      catch
+        # A stream raises if a gate refuses one of its tasks.
+        :error, %RejectedError{} when n == @stream -> :ok
+        kind, reason -> Exits.note(shared.faults, kind, reason, if(n in @of_servers, do: servers(shared), else: []))
+      end
+
+      flush()
+      loop(shared)
     end
-
-    :counters.add(shared.done, 1, 1)
-    flush()
-    loop(shared)
   end
+
+  defp servers(shared), do: [shared.server, shared.tasks, shared.children, shared.plain]
+
+  ## Rest
+
+  # The worker holds nothing. `Soak.Rest` reads from the name of this function that it has stopped.
+  def stopped(shared) do
+    receive do
+      {:hold, from} ->
+        held = hold(shared)
+        send(from, {:holds, self(), held})
+        receive do: ({:give_back, ^from} -> :ok)
+        for {kind, what} <- held, do: :ok = give_back(kind, what, shared)
+        send(from, {:gave_back, self()})
+        stopped(shared)
+    end
+  end
+
+  # Takes what it gets, and returns it as a list.
+  defp hold(shared) do
+    for {kind, what} <- [pool: 1, pool: 2, keyed: number(), keyed: number(), gate: self()],
+        take(kind, what, shared) == :ok,
+        do: {kind, what}
+  end
+
+  defp take(:pool, permits, shared), do: Pool.try_acquire(shared.pool, permits)
+  defp take(:keyed, key, shared), do: KeyedPool.try_acquire(shared.keyed, key)
+  defp take(:gate, key, shared), do: Gate.try_acquire(shared.gate, key: key)
+
+  defp give_back(:pool, permits, shared), do: Pool.release(shared.pool, permits)
+  defp give_back(:keyed, key, shared), do: KeyedPool.release(shared.keyed, key)
+  defp give_back(:gate, key, shared), do: Gate.release(shared.gate, key: key)
 
   defp flush do
     receive do
@@ -49,11 +91,24 @@ defmodule Penstock.Stress.Soak.Worker do
   defp number, do: :rand.uniform(@keys)
   defp timeout, do: Enum.random([0, 0, 1, 5])
 
+  # One wait in ten has no end, so that a lost wake-up shows at the next rest. A child that stays may
+  # hold the permit, so the worker ends one first.
+  defp timeout(shared) do
+    if :rand.uniform(10) == 1 do
+      Kids.end_one(shared.kids)
+      :infinity
+    else
+      timeout()
+    end
+  end
+
   ## Pools
 
   defp act(1, shared) do
-    if Pool.acquire(shared.pool, permits: Enum.random([1, 1, 2]), timeout: timeout()) == :ok,
-      do: Pool.release(shared.pool)
+    permits = Enum.random([1, 1, 2])
+
+    with :ok <- Pool.acquire(shared.pool, permits: permits, timeout: timeout(shared)),
+         do: :ok = Pool.release(shared.pool, permits)
   end
 
   defp act(2, shared) do
@@ -91,7 +146,9 @@ defmodule Penstock.Stress.Soak.Worker do
 
   defp act(7, shared) do
     key = key()
-    if KeyedPool.acquire(shared.keyed, key, timeout: timeout()) == :ok, do: :ok = KeyedPool.release(shared.keyed, key)
+
+    with :ok <- KeyedPool.acquire(shared.keyed, key, timeout: timeout(shared)),
+         do: :ok = KeyedPool.release(shared.keyed, key)
   end
 
   defp act(8, shared), do: Penstock.run(shared.keyed, fn -> :ok end, key: key(), timeout: timeout())
@@ -116,7 +173,9 @@ defmodule Penstock.Stress.Soak.Worker do
 
   defp act(13, shared) do
     key = key()
-    if Gate.acquire(shared.gate, key: key, timeout: timeout()) == :ok, do: :ok = Gate.release(shared.gate, key: key)
+
+    with :ok <- Gate.acquire(shared.gate, key: key, timeout: timeout(shared)),
+         do: :ok = Gate.release(shared.gate, key: key)
   end
 
   defp act(14, shared), do: Penstock.run(shared.gate, fn -> :ok end, key: key(), timeout: timeout())
@@ -128,22 +187,27 @@ defmodule Penstock.Stress.Soak.Worker do
 
   ## Mailboxes
 
-  defp act(16, shared), do: Mailbox.cast(shared.server, key(), timeout: timeout())
-  defp act(17, shared), do: Mailbox.call(shared.server, key(), timeout: timeout())
+  defp act(16, shared), do: Mailbox.cast(shared.server, key(), timeout: timeout(shared))
+
+  defp act(17, shared) do
+    key = key()
+    with {:ok, reply} <- Mailbox.call(shared.server, key, timeout: timeout(), call_timeout: @patience), do: ^key = reply
+  end
+
   defp act(18, shared), do: Mailbox.send(shared.server, key())
 
   ## Tasks and supervisors
 
   defp act(19, shared) do
     gate = Enum.random([shared.pool, shared.rates, shared.gate])
-    opts = [max_concurrency: 3, acquire_timeout: timeout(), timeout: 1_000]
+    opts = [max_concurrency: 3, acquire_timeout: timeout(), timeout: @patience]
     opts = if gate == shared.pool, do: opts, else: [{:key, key()} | opts]
     gate |> Penstock.Task.async_stream(1..:rand.uniform(8), & &1, opts) |> Enum.take(:rand.uniform(8))
   end
 
   defp act(20, shared) do
     with {:ok, task} <- Penstock.Task.Supervisor.async_nolink(shared.tasks, fn -> :done end, key: key()),
-         do: Task.yield(task)
+         do: done(Task.yield(task, @patience))
   end
 
   defp act(21, shared) do
@@ -162,6 +226,11 @@ defmodule Penstock.Stress.Soak.Worker do
       _mostly -> Pool.info(shared.pool)
     end
   end
+
+  defp done({:ok, :done}), do: :ok
+  # The supervisor was killed.
+  defp done({:exit, reason}) when reason in [:killed, :shutdown, :noproc], do: :ok
+  defp done(other), do: exit({:wrong_end_of_task, other})
 
   @doc false
   # The start function of a supervised child.

@@ -195,7 +195,8 @@ defmodule Penstock.ChildJobs.Calls do
       vm_set: [age: 0, age: 0],
       vm_read: [paths: ["/dev/null"]],
       vm_read_at_once: [path: "/dev/null"],
-      metered: []
+      metered: [],
+      allocated: []
     ]
   end
 

@@ -2,6 +2,7 @@
 //! For example, the entry point of `run_end` is in `run.rs`. The specs and comments of
 //! `Penstock.Native` are the contracts of the entry points.
 
+mod allocated;
 pub(crate) mod ban;
 mod bounds;
 mod deadline;
