@@ -100,15 +100,26 @@ defmodule Penstock.Native do
   @spec load(charlist | {:error, :bad_name}) :: :ok | {:error, {atom, charlist}}
   def load(priv) do
     if is_list(priv) and :filelib.is_dir(:filename.join(priv, ~c"native")) do
-      with {:error, {:upgrade, _text}} <-
+      with {:error, {kind, text}} when kind in [:load, :upgrade] <-
              :erlang.load_nif(:filename.join(priv, ~c"native/penstock_nif"), {@version, self()}) do
-        message = ~c"this VM runs with another build of the native library of Penstock, which has all counts. "
-        {:error, {:upgrade, message ++ ~c"Restart the node to change to this one"}}
+        {:error, {kind, refusal(:lists.suffix(~c"(1).", text))}}
       end
     else
       message = ~c"the native library of Penstock is missing. "
       {:error, {:load_failed, message ++ ~c"An escript or an archive cannot carry native code: use a release"}}
     end
+  end
+
+  # The text of the VM ends with the number that the library returned: 1 for another version than
+  # @version. The other one is for another library than the module has in this VM.
+  defp refusal(true) do
+    ~c"the native library of Penstock has another version than this code. " ++
+      ~c"Compile Penstock again, and restart the node"
+  end
+
+  defp refusal(false) do
+    ~c"this VM runs with another build of the native library of Penstock, which has all counts. " ++
+      ~c"Restart the node to change to this one"
   end
 
   # Returns the bounds and sizes that both Rust and Elixir need. A guard cannot call this
