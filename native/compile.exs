@@ -12,65 +12,96 @@ defmodule Mix.Tasks.Compile.PenstockNif do
   @root Path.dirname(__DIR__)
 
   # How often a build is tried. A try fails if another build replaces the library in the shared
-  # directory before this build has copied it.
+  # directory before this build has read it.
   @builds 3
 
   @impl true
-  def run(_args) do
+  def run(args) do
     own_priv()
+    # Without its record, an installed library counts as out of date.
+    if "--force" in args, do: File.rm(record())
+    builds = builds()
 
     case System.get_env("PENSTOCK_NIF_PATH", "") do
-      "" -> if build?(), do: build(), else: packaged()
+      "" -> choose(builds)
       library -> take(library)
     end
   end
 
   @impl true
-  def manifests, do: [manifest()]
+  def manifests, do: [record()]
 
   @impl true
   def clean do
-    File.rm(manifest())
+    File.rm(record())
     File.rm(installed())
     # Removes both directories. Features and variables decide which one a build uses, and earlier
     # builds may have used the other one.
-    for directory <- [Cargo.own_target_dir(), Cargo.shared_target_dir()], do: File.rm_rf!(directory)
-    for staged <- Path.wildcard(staged("*")), do: File.rm(staged)
+    for directory <- Cargo.target_dirs(), do: File.rm_rf!(directory)
+    for staged <- files("penstock_staged.*", Mix.Project.build_path()), do: File.rm(staged)
     :ok
   end
 
-  # The user can ask for a build. Features exist in builds alone.
-  defp build? do
+  # Returns whether the user asks for a build, forbids it, or leaves the choice to this compiler.
+  defp builds do
     case System.get_env("PENSTOCK_BUILD", "") do
-      off when off in ["", "0", "false"] -> System.get_env("PENSTOCK_NIF_FEATURES", "") != ""
-      on when on in ["1", "true"] -> true
+      "" -> :if_needed
+      off when off in ["0", "false"] -> :never
+      on when on in ["1", "true"] -> :always
       value -> Mix.raise("expected PENSTOCK_BUILD to be 1, true, 0 or false, got: #{inspect(value)}")
     end
   end
 
-  # A package has libraries for the usual machines. A checkout has none.
-  defp packaged do
-    case Packaged.find(@root) do
-      {:ok, library} -> update({:packaged, library, :erlang.md5(File.read!(library))}, fn -> staged!(library) end)
-      {:error, why} -> build(why)
+  # A library of the package knows neither features nor other variables of cargo.
+  defp choose(builds) do
+    case {builds, Cargo.wishes()} do
+      {:always, _names} ->
+        build(nil)
+
+      {:if_needed, []} ->
+        packaged(&build/1)
+
+      {:if_needed, names} ->
+        build("#{Enum.join(names, ", ")} asks for a build, which PENSTOCK_BUILD=0 forbids.")
+
+      {:never, names} ->
+        if "PENSTOCK_NIF_FEATURES" in names, do: forbidden("PENSTOCK_NIF_FEATURES is set.")
+        packaged(&forbidden/1)
     end
   end
 
-  defp build(why \\ nil) do
+  defp packaged(otherwise) do
+    case Packaged.find(@root) do
+      {:ok, contents} -> update({:packaged, :erlang.md5(contents)}, fn -> contents end)
+      {:error, why} -> otherwise.(why)
+    end
+  end
+
+  defp forbidden(why), do: Mix.raise("The NIF of Penstock must be built, which PENSTOCK_BUILD forbids. #{why}")
+
+  defp build(why) do
     update(Cargo.inputs(), fn -> build(Cargo.fingerprint(), @builds, why) end)
   end
 
-  # Builds the library, and returns the path of a copy. After cargo has unlocked the shared
-  # directory, another environment may build other sources there before the copy is made. The
-  # library contains the fingerprint of its sources. So a search for `sources`, the fingerprint of
-  # the wanted ones, shows whether the copy was built from them.
+  # Builds the library and returns its contents. After cargo has unlocked the shared directory,
+  # another environment may build other sources there. It removes the library shortly before it
+  # puts its own into that place. The library contains the fingerprint of its sources. So a search
+  # for `sources`, the fingerprint of the wanted ones, shows whether it was built from them.
   defp build(sources, builds, why) do
-    with {:ok, staged} <- stage(Cargo.build(sources, why)),
-         {_at, _length} <- :binary.match(File.read!(staged), sources) do
-      staged
+    library = Cargo.build(sources, why)
+
+    with {:ok, contents} <- File.read(library),
+         {_at, _length} <- :binary.match(contents, sources) do
+      contents
     else
-      _other when builds > 1 -> build(sources, builds - 1, why)
-      _other -> Mix.raise("Another build of Penstock replaces its NIF at the same time: compile again after it")
+      replaced when replaced in [:nomatch, {:error, :enoent}] and builds > 1 ->
+        build(sources, builds - 1, why)
+
+      :nomatch ->
+        Mix.raise("Another build of Penstock replaces its NIF at the same time: compile again after it")
+
+      {:error, reason} ->
+        Mix.raise("Penstock cannot read #{library}, which cargo has built: #{:file.format_error(reason)}")
     end
   end
 
@@ -85,7 +116,7 @@ defmodule Mix.Tasks.Compile.PenstockNif do
       {:ok, contents} ->
         update({:ready_made, library, :erlang.md5(contents), Cargo.version(), Mix.target()}, fn ->
           check_ready_made(library, contents)
-          staged!(library)
+          contents
         end)
 
       {:error, reason} ->
@@ -93,19 +124,26 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     end
   end
 
-  # Installs the library that `stage` returns, unless the installed one was made of the same
-  # inputs. The inputs have the contents of files and not their times, because a checkout or a
-  # cache may set any time.
-  defp update(inputs, stage) do
-    fingerprint = Cargo.fingerprint(inputs)
-
-    if File.read(manifest()) == {:ok, fingerprint} and File.regular?(installed()) do
+  # Installs the library whose contents `bring` returns, unless the installed one was made of the
+  # same inputs. The inputs have the contents of files and not their times, because a checkout or
+  # a cache may set any time.
+  defp update(inputs, bring) do
+    if current?(inputs) do
       {:noop, []}
     else
-      install(stage.())
-      File.mkdir_p!(Path.dirname(manifest()))
-      File.write!(manifest(), fingerprint)
+      contents = bring.()
+      install(contents)
+      File.mkdir_p!(Path.dirname(record()))
+      File.write!(record(), Cargo.digest({inputs, contents}))
       {:ok, []}
+    end
+  end
+
+  # The installed library counts too, because it may have been damaged since.
+  defp current?(inputs) do
+    case File.read(installed()) do
+      {:ok, contents} -> File.read(record()) == {:ok, Cargo.digest({inputs, contents})}
+      {:error, _reason} -> false
     end
   end
 
@@ -114,33 +152,39 @@ defmodule Mix.Tasks.Compile.PenstockNif do
       wanted = "Penstock #{Cargo.version()} on #{:erlang.system_info(:system_architecture)}"
       wrong_path(library, "is not the NIF of #{wanted}: #{problem}")
     end
+
+    # The version alone admits a library of other sources with the same version.
+    if :binary.match(contents, Cargo.fingerprint()) == :nomatch do
+      Mix.shell().error(
+        "warning: PENSTOCK_NIF_PATH names #{library}, which Mix has not built from these sources of Penstock. " <>
+          "The functions of other sources may have other meanings"
+      )
+    end
   end
 
   defp wrong_path(library, problem), do: Mix.raise("PENSTOCK_NIF_PATH names #{library}, which #{problem}")
 
-  # Copies the library to a file that belongs to this VM: its name has the VM's process id. The
-  # file is outside of the directories that a release copies.
-  defp stage(library) do
-    staged = staged(System.pid())
-    File.mkdir_p!(Path.dirname(staged))
-    with :ok <- File.cp(library, staged), do: {:ok, staged}
+  # Writes another file, and renames that to the library. A running VM may have mapped the old
+  # library, and must not see another one in its place. The other file is outside of the
+  # directories that a release copies. Its name is drawn, since VMs in two containers may share
+  # the directory.
+  defp install(contents) do
+    staged = Path.expand("penstock_staged.#{:rand.uniform(1_000_000_000_000)}", Mix.Project.build_path())
+
+    with :ok <- File.mkdir_p(Path.dirname(installed())),
+         :ok <- File.write(staged, contents),
+         :ok <- File.rename(staged, installed()) do
+      :ok
+    else
+      {:error, reason} ->
+        File.rm(staged)
+        Mix.raise("Penstock cannot install its NIF as #{installed()}: #{:file.format_error(reason)}")
+    end
   end
 
-  defp staged!(library) do
-    {:ok, staged} = stage(library)
-    staged
-  end
-
-  # Renames the library into its place. A copy would write into the old file, which a running VM
-  # may have mapped.
-  defp install(staged) do
-    File.mkdir_p!(Path.dirname(installed()))
-    File.rename!(staged, installed())
-  end
-
-  # Makes `priv` of the build path a directory with copies of the files in `priv` of the sources. Mix
-  # makes it a link to the sources, where the library must not be written. Mix keeps a directory that
-  # it finds, and copies changed files into it before this compiler runs.
+  # Makes `priv` of the build path a directory with copies of the files in `priv` of the sources.
+  # Mix makes it a link to the sources, where the library must not be written. Mix keeps a
+  # directory that it finds, and copies changed files into it before this compiler runs.
   defp own_priv do
     target = Path.join(Mix.Project.app_path(), "priv")
 
@@ -150,7 +194,7 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     end
 
     # Mix leaves copies of files that the sources have no more.
-    for file <- Path.wildcard(Path.join(target, "**")),
+    for file <- files("**", target),
         name = Path.relative_to(file, target),
         not String.starts_with?(name, "native"),
         not File.exists?(Path.join([@root, "priv", name])) do
@@ -158,12 +202,18 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     end
   end
 
+  # The pattern does not include the directory, whose name may have characters such as [.
+  defp files(pattern, directory) do
+    for name <- :filelib.wildcard(String.to_charlist(pattern), String.to_charlist(directory)),
+        do: Path.join(directory, List.to_string(name))
+  end
+
   # The library is installed under the build path. If it were next to the sources, each
   # environment and each application would overwrite the library of the others.
   defp installed, do: Path.expand("priv/native/penstock_nif#{extension()}", Mix.Project.app_path())
-  defp manifest, do: Path.join(Mix.Project.manifest_path(), "compile.penstock_nif")
 
-  defp staged(pid), do: Path.expand("penstock_staged.#{pid}", Mix.Project.build_path())
+  # The file that tells what the installed library was made of.
+  defp record, do: Path.join(Mix.Project.manifest_path(), "compile.penstock_nif")
 
   # The VM appends it to the path of a NIF: on macOS too it is .so.
   defp extension, do: if(match?({:win32, _}, :os.type()), do: ".dll", else: ".so")

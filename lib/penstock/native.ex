@@ -101,20 +101,26 @@ defmodule Penstock.Native do
   def load(priv) do
     if is_list(priv) and :filelib.is_dir(:filename.join(priv, ~c"native")) do
       case :erlang.load_nif(:filename.join(priv, ~c"native/penstock_nif"), {@version, self()}) do
-        :ok ->
-          library_keep()
-
-        {:error, {:upgrade, _text}} ->
-          message = ~c"this VM runs with another build of the native library of Penstock, which has all counts. "
-          {:error, {:upgrade, message ++ ~c"Restart the node to change to this one"}}
-
-        error ->
-          error
+        :ok -> library_keep()
+        {:error, {kind, text}} when kind in [:load, :upgrade] -> {:error, {kind, refusal(:lists.suffix(~c"(1).", text))}}
+        error -> error
       end
     else
       message = ~c"the native library of Penstock is missing. "
       {:error, {:load_failed, message ++ ~c"An escript or an archive cannot carry native code: use a release"}}
     end
+  end
+
+  # The text of the VM ends with the number that the library returned: 1 for another version than
+  # @version. The other one is for another library than the module has in this VM.
+  defp refusal(true) do
+    ~c"the native library of Penstock has another version than this code. " ++
+      ~c"Compile Penstock again, and restart the node"
+  end
+
+  defp refusal(false) do
+    ~c"this VM runs with another build of the native library of Penstock, which has all counts. " ++
+      ~c"Restart the node to change to this one"
   end
 
   # Keeps the library for as long as the VM runs. The VM would forget the library, and all counts with

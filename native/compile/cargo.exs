@@ -4,23 +4,32 @@ defmodule Penstock.MixProject.Cargo do
 
   @root Path.expand("../..", __DIR__)
   @package "penstock_nif"
-  # The environment variables that change the library, and the prefixes of further ones. If one of
-  # these variables changes, this compiler builds the library again. It does not notice a change
-  # in cargo's configuration files.
+  # The environment variables that change what cargo builds, and the prefixes of further ones. If
+  # one of these variables changes, this compiler builds the library again. It does not notice a
+  # change in cargo's configuration files.
   @variables ~w(PENSTOCK_NIF_FEATURES RUSTFLAGS RUSTC RUSTC_WRAPPER RUSTUP_TOOLCHAIN CARGO_ENCODED_RUSTFLAGS)
   @families ~w(CARGO_BUILD_ CARGO_PROFILE_ CARGO_TARGET_)
+
+  # Variables by which people choose a compiler for all of their projects, so they ask for no
+  # build.
+  @tools ~w(RUSTC_WRAPPER RUSTUP_TOOLCHAIN)
 
   # On musl, as on Alpine, Rust links statically by default, and then refuses to build a shared
   # library. This setting turns static linking off on musl, and has no effect on other targets.
   # RUSTFLAGS replaces the setting: a user on musl who sets RUSTFLAGS must repeat it there.
   @dynamic_on_musl ~S|target.'cfg(target_env="musl")'.rustflags=["-C","target-feature=-crt-static"]|
 
-  # Returns what decides whether a build is up to date: the sources, and what changes cargo's result.
-  def inputs, do: {:cargo, variables(), sources()}
+  # Returns what decides whether a build is up to date: the sources, and what changes cargo's
+  # result.
+  def inputs, do: {:cargo, Mix.target(), variables(), sources()}
 
   # Returns the fingerprint of the sources, which a library that was built from them contains.
-  def fingerprint, do: fingerprint(sources())
-  def fingerprint(term), do: term |> :erlang.term_to_binary() |> :erlang.md5() |> Base.encode16()
+  def fingerprint, do: digest(sources())
+
+  def digest(term), do: term |> :erlang.term_to_binary() |> :erlang.md5() |> Base.encode16()
+
+  # Returns the names of the variables that ask for another library than that of the package.
+  def wishes, do: for({name, value} <- variables(), name not in @tools, value != "", do: name)
 
   defp sources do
     for pattern <- ~w(Cargo.{toml,lock} native/penstock_{core,nif}/Cargo.toml native/penstock_{core,nif}/src/**/*.rs)c,
@@ -39,6 +48,7 @@ defmodule Penstock.MixProject.Cargo do
   # Builds the library and returns its path. The path depends on cargo's configuration, so it is
   # taken from the JSON that cargo writes to stdout. cargo reports progress on stderr.
   def build(sources, why) do
+    check_target(why)
     {cargo, version} = find_cargo(why)
     args = ["build", "--release", "--locked", "-p", @package] ++ features()
     extra = ["--config", @dynamic_on_musl, "--message-format=json-render-diagnostics"]
@@ -57,11 +67,23 @@ defmodule Penstock.MixProject.Cargo do
     end
   end
 
+  # By default cargo builds for the machine that it runs on.
+  defp check_target(why) do
+    if Mix.target() != :host and System.get_env("CARGO_BUILD_TARGET", "") == "" do
+      Mix.raise("""
+      Penstock needs a NIF for the Mix target #{Mix.target()}, and cargo would build one for this machine.
+      Set PENSTOCK_NIF_PATH to the path of a ready-made NIF for that target, or CARGO_BUILD_TARGET to the name \
+      that Rust has for its machine.
+      #{why}\
+      """)
+    end
+  end
+
   defp cargo_failed(command, status) do
     """
     Penstock could not build its NIF: `#{command}` failed with #{status}; cargo gives the reason above.
     The build needs a C linker (cc), and crates.io once or the crates from `cargo vendor`; \
-    without them, set PENSTOCK_NIF_PATH to a ready-made penstock_nif.so.\
+    without them, set PENSTOCK_NIF_PATH to a ready-made NIF.\
     """
   end
 
@@ -107,15 +129,14 @@ defmodule Penstock.MixProject.Cargo do
 
   # Returns the version of the NIF, which changes only with the NIF.
   def version do
-    [_, version] = Regex.run(~r/^version\s*=\s*"([^"]+)"/m, manifest())
+    [_, version] = Regex.run(~r/^version\s*=\s*"([^"]+)"/m, workspace())
     version
   end
 
-  defp manifest, do: File.read!(Path.join(@root, "Cargo.toml"))
+  defp workspace, do: File.read!(Path.join(@root, "Cargo.toml"))
 
   defp needed_cargo do
-    [_, major, minor] = Regex.run(~r/^rust-version\s*=\s*"(\d+)\.(\d+)/m, manifest())
-
+    [_, major, minor] = Regex.run(~r/^rust-version\s*=\s*"(\d+)\.(\d+)/m, workspace())
     {String.to_integer(major), String.to_integer(minor)}
   end
 
@@ -124,7 +145,7 @@ defmodule Penstock.MixProject.Cargo do
     Penstock builds its NIF with cargo #{major}.#{minor} or newer, but #{String.trim(found)}
 
     Install Rust with rustup, see https://rustup.rs, or bring it up to date with `rustup update stable`.
-    Where there can be no Rust, set PENSTOCK_NIF_PATH to the path of a ready-made penstock_nif.so.
+    Where there can be no Rust, set PENSTOCK_NIF_PATH to the path of a ready-made NIF.
     #{why}
     """
   end
@@ -137,6 +158,12 @@ defmodule Penstock.MixProject.Cargo do
     if same?, do: shared_target_dir(), else: own_target_dir()
   end
 
-  def own_target_dir, do: Path.expand("penstock_cargo", Mix.Project.build_path())
-  def shared_target_dir, do: Path.expand("../penstock_cargo", Mix.Project.build_path())
+  # Returns the directories that builds with this build path may have used. The one above the
+  # directory MIX_BUILD_PATH belongs to others.
+  def target_dirs do
+    if System.get_env("MIX_BUILD_PATH"), do: [own_target_dir()], else: [own_target_dir(), shared_target_dir()]
+  end
+
+  defp own_target_dir, do: Path.expand("penstock_cargo", Mix.Project.build_path())
+  defp shared_target_dir, do: Path.expand("../penstock_cargo", Mix.Project.build_path())
 end

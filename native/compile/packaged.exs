@@ -2,46 +2,57 @@
 defmodule Penstock.MixProject.Packaged do
   @moduledoc false
 
-  alias Penstock.MixProject.Cargo
+  alias Penstock.MixProject.{Cargo, Library}
 
   # The directory in the package, with a file for each target.
   @directory "nifs"
 
-  # Returns the path of the library, or why there is none.
+  # Returns the contents of the library, or why there is none.
   #
   # A library contains the fingerprint of the sources that it was built from. If the sources were
   # changed, it is not taken.
   def find(root) do
-    target = target(:erlang.system_info(:system_architecture), System.get_env())
+    directory = Path.join(root, @directory)
+    target = target(Mix.target(), to_string(:erlang.system_info(:system_architecture)), System.get_env())
 
-    with [_ | _] = paths <- Path.wildcard(Path.join([root, @directory, "*.{so,dll}"])),
-         path when path != nil <- Enum.find(paths, &(Path.basename(&1, Path.extname(&1)) == target)),
-         {_at, _length} <- :binary.match(File.read!(path), Cargo.fingerprint()) do
-      {:ok, path}
+    with {:directory, true} <- {:directory, File.dir?(directory)},
+         {:target, target} when target != nil <- {:target, target},
+         {:ok, contents} <- File.read(Path.join(directory, target <> extension(target))),
+         nil <- Library.problem(contents),
+         {_at, _length} <- :binary.match(contents, Cargo.fingerprint()) do
+      {:ok, contents}
     else
-      [] -> {:error, "A checkout of Penstock has no ready-made NIFs, only its package has them."}
-      nil -> {:error, "The package of Penstock has no ready-made NIF for #{target}."}
+      {:directory, false} -> {:error, "A checkout of Penstock has no ready-made NIFs, only its package has them."}
+      {:target, nil} -> {:error, "TARGET_ARCH, TARGET_OS and TARGET_ABI do not all say what its machine is."}
+      {:error, :enoent} -> {:error, "The package of Penstock has no ready-made NIF for #{target}."}
+      {:error, reason} -> {:error, "The ready-made NIF for #{target} cannot be read: #{:file.format_error(reason)}."}
       :nomatch -> {:error, "The ready-made NIF was not built from these sources of Penstock."}
+      problem -> {:error, "The ready-made NIF for #{target} cannot be used: #{problem}."}
     end
   end
 
-  # Returns the name of a target, such as "x86_64-linux-gnu". Nerves describes by variables the machine
-  # that it builds for.
-  def target(architecture, env) do
-    parts = architecture |> to_string() |> String.split("-")
-    machine = env["TARGET_ARCH"] || hd(parts)
-    system = env["TARGET_OS"] || Enum.join(parts, "-")
-    abi = env["TARGET_ABI"] || List.last(parts)
+  # Returns the name of a machine in the package, such as "x86_64-linux-gnu". For the Mix target
+  # `:host` it is that of this VM. For another Mix target, variables describe the machine: the
+  # systems of Nerves set them. If they do not, returns nil.
+  def target(:host, architecture, env) do
+    [processor | _] = parts = String.split(architecture, "-")
 
     cond do
-      system =~ "darwin" -> machine(machine) <> "-darwin"
-      system =~ "win32" or system =~ "mingw" -> machine(env["PROCESSOR_ARCHITECTURE"] || "x86_64") <> "-windows"
-      system =~ "linux" -> machine(machine) <> "-linux-" <> abi
-      true -> Enum.join(parts, "-")
+      # Some builds of Erlang call the processor of a Mac "arm".
+      architecture =~ "darwin" -> if(processor == "arm", do: "aarch64", else: processor(processor)) <> "-darwin"
+      # Erlang says "win32" on each processor.
+      architecture =~ ~r/win32|mingw|windows/ -> processor(env["PROCESSOR_ARCHITECTURE"] || "x86_64") <> "-windows"
+      architecture =~ "linux" -> "#{processor(processor)}-linux-#{c_library(List.last(parts))}"
+      true -> architecture
     end
   end
 
-  defp machine(name) do
+  def target(_other, _architecture, %{"TARGET_ARCH" => processor, "TARGET_OS" => system, "TARGET_ABI" => c_library}),
+    do: "#{processor(processor)}-#{system}-#{c_library}"
+
+  def target(_other, _architecture, _env), do: nil
+
+  defp processor(name) do
     case String.downcase(name) do
       "amd64" -> "x86_64"
       "arm64" -> "aarch64"
@@ -50,4 +61,10 @@ defmodule Penstock.MixProject.Packaged do
       name -> name
     end
   end
+
+  # Some distributions have names such as "x86_64-suse-linux", and all of these use glibc.
+  defp c_library("linux"), do: "gnu"
+  defp c_library(name), do: name
+
+  defp extension(target), do: if(String.ends_with?(target, "-windows"), do: ".dll", else: ".so")
 end

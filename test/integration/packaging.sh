@@ -2,8 +2,9 @@
 # Run by script/package-check. Builds throw-away projects that depend on Penstock, and checks the
 # messages when a build cannot succeed.
 . "$(dirname "$0")/lib.sh"
-unset PENSTOCK_NIF_PATH PENSTOCK_NIF_FEATURES MIX_BUILD_PATH MIX_TARGET CARGO_TARGET_DIR CARGO_BUILD_TARGET
+unset PENSTOCK_NIF_PATH PENSTOCK_NIF_FEATURES PENSTOCK_BUILD MIX_BUILD_PATH MIX_TARGET TARGET_ARCH TARGET_OS TARGET_ABI
 unset RUSTFLAGS RUSTC RUSTC_WRAPPER RUSTUP_TOOLCHAIN CARGO_ENCODED_RUSTFLAGS
+unset "${!CARGO_BUILD_@}" "${!CARGO_PROFILE_@}" "${!CARGO_TARGET_@}"
 # The checks below look for words in cargo's output, and colours would split these words.
 export CARGO_TERM_COLOR=never
 export MIX_ENV=prod
@@ -106,6 +107,10 @@ old_cargo=$(path_without cargo)
 fake "$old_cargo" cargo "cargo 1.63.0 (fd9c4297c 2022-07-01)"
 broken_cargo=$(path_without cargo)
 fake "$broken_cargo" cargo "error: no default toolchain is configured" 1
+# It says that it has built a library, but there is none.
+lying_cargo=$(path_without cargo)
+fake "$lying_cargo" cargo "cargo 1.91.0 (0000000 2025-01-01)
+"'{\"reason\":\"compiler-artifact\",\"crate_types\":[\"cdylib\"],\"filenames\":[\"/absent/penstock_nif.so\"]}'
 
 say "a path dependency, made of what the package holds"
 path_host=$tmp/path_host
@@ -116,6 +121,9 @@ says "no cargo: how to get it" "rustup.rs" in_dir "$path_host" env PATH="$no_car
 says "old cargo" "cargo 1.91 or newer, but $old_cargo/cargo is 1.63.0" \
   in_dir "$path_host" env PATH="$old_cargo" mix compile
 says "broken cargo" "no default toolchain is configured" in_dir "$path_host" env PATH="$broken_cargo" mix compile
+says "a library that is absent after the build" \
+  "cannot read /absent/penstock_nif.so, which cargo has built: no such file or directory" \
+  in_dir "$path_host" env PATH="$lying_cargo" mix compile
 says "no linker: what the build needs" 'The build needs a C linker (cc), and crates.io once or the crates from `cargo vendor`' \
   in_dir "$path_host" env PATH="$no_cc" mix compile
 works "no linker: the last line says what to do" in_dir "$path_host" env PATH="$no_cc" sh -c \
@@ -137,6 +145,10 @@ works "compiles the audit when it is first used" audits
 beams=$(audit_beams)
 same_beams() { audits && [ -n "$beams" ] && [ "$(audit_beams)" = "$beams" ]; }
 works "keeps the audit" same_beams
+cp "$nif" "$tmp/built.so"
+echo garbage >"$nif"
+works "builds a damaged NIF again" in_dir "$path_host" mix compile
+works "which is then as it was" cmp "$nif" "$tmp/built.so"
 
 built=$(stat -c %i:%Y "$nif")
 works "takes a ready-made NIF in another environment" \
@@ -203,7 +215,13 @@ says "cut short: why" "it is cut short: 100000 of " with_nif "$tmp/short.so"
 says "another machine's" "$tmp/foreign.so, which is not the NIF of Penstock $version on " with_nif "$tmp/foreign.so"
 says "another machine's: why" "it is for another machine" with_nif "$tmp/foreign.so"
 works "another machine's, with MIX_TARGET set" with_nif "$tmp/foreign.so" MIX_TARGET=other
-works "the right one" with_nif "$nif"
+works "the right one, without a warning" sh -c '"$@" 2>&1 | tee "$0" && ! grep warning "$0"' "$tmp/said" \
+  env -C "$path_host" MIX_ENV=test PATH="$no_cargo" PENSTOCK_NIF_PATH="$nif" mix compile
+fingerprint=$(in_dir "$package" mix run --no-start --no-compile -e 'IO.puts(Penstock.MixProject.Cargo.fingerprint())')
+sed "s/$fingerprint/$(tr 0-9A-F 1-9A-F0 <<<"$fingerprint")/" "$nif" >"$tmp/other_sources.so"
+works "another one of this version, with a warning" sh -c '"$@" 2>&1 | tee "$0" && grep "^warning: PENSTOCK_NIF_PATH names" "$0"' "$tmp/said" \
+  env -C "$path_host" MIX_ENV=test PATH="$no_cargo" PENSTOCK_NIF_PATH="$tmp/other_sources.so" mix compile
+says "checks PENSTOCK_BUILD too" 'expected PENSTOCK_BUILD to be 1, true, 0 or false, got: "yes"' with_nif "$nif" PENSTOCK_BUILD=yes
 sed -i "s/^version = \"$version\"/version = \"999.0.0\"/" "$package/Cargo.toml"
 says "another version's" "$nif, which is not the NIF of Penstock 999.0.0" with_nif "$nif"
 says "another version's: why" "it has another version of Penstock's NIF: $version" with_nif "$nif"
@@ -221,8 +239,6 @@ cp "$nif" "$packaged"
 quick=$tmp/quick
 host "$quick" "{:penstock, path: \"$package\"}"
 plain() { in_dir "$quick" env PATH="$no_cargo" "$@" mix compile; }
-says "none for this machine" "The package of Penstock has no ready-made NIF for $machine-linux-other." \
-  plain TARGET_OS=linux TARGET_ABI=other
 works "is taken without cargo" plain
 works "is the one that is used" cmp "$packaged" "$quick/_build/prod/lib/penstock/priv/native/penstock_nif.so"
 works "a release of it has that NIF alone" in_dir "$quick" env PATH="$no_cargo" sh -c \
@@ -230,11 +246,61 @@ works "a release of it has that NIF alone" in_dir "$quick" env PATH="$no_cargo" 
 works "the release boots" boots "$quick/_build/prod/rel/host/bin/host" start
 says "PENSTOCK_BUILD=1 asks for a build" "but none is on the PATH" plain PENSTOCK_BUILD=1
 says "PENSTOCK_BUILD=yes" 'expected PENSTOCK_BUILD to be 1, true, 0 or false, got: "yes"' plain PENSTOCK_BUILD=yes
-works "PENSTOCK_BUILD=0 asks for none" plain PENSTOCK_BUILD=0
-says "a feature asks for a build" "but none is on the PATH" plain PENSTOCK_NIF_FEATURES=meter
+works "PENSTOCK_BUILD=0 takes it" plain PENSTOCK_BUILD=0
+says "a feature asks for a build" "PENSTOCK_NIF_FEATURES asks for a build" plain PENSTOCK_NIF_FEATURES=meter
+says "a feature needs a build" "must be built, which PENSTOCK_BUILD forbids. PENSTOCK_NIF_FEATURES is set." \
+  plain PENSTOCK_BUILD=0 PENSTOCK_NIF_FEATURES=meter
+says "a variable of cargo asks for a build" "CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS asks for a build" \
+  plain CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true
+says "a target of cargo asks for a build" "CARGO_BUILD_TARGET asks for a build" plain CARGO_BUILD_TARGET=aarch64-unknown-linux-gnu
+works "PENSTOCK_BUILD=0 forbids that" plain PENSTOCK_BUILD=0 CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true
+works "a toolchain or an empty variable asks for none" plain RUSTUP_TOOLCHAIN=stable RUSTC_WRAPPER=sccache RUSTFLAGS=
 echo "// changed" >>"$source"
 says "sources that changed need a build" "The ready-made NIF was not built from these sources" plain
+says "which PENSTOCK_BUILD=0 forbids" "must be built, which PENSTOCK_BUILD forbids. The ready-made NIF was not built" plain PENSTOCK_BUILD=0
 cp "$tmp/lib.rs" "$source"
+cp "$tmp/foreign.so" "$packaged"
+says "another machine's is not taken" "The ready-made NIF for $machine-linux-gnu cannot be used: it is for another machine." plain
+cp "$tmp/short.so" "$packaged"
+says "one that is cut short is not taken" "cannot be used: it is cut short: 100000 of " plain
+cp "$nif" "$packaged"
+works "leaves the NIF as it was" cmp "$packaged" "$quick/_build/prod/lib/penstock/priv/native/penstock_nif.so"
+
+say "the next version"
+appup=$path_host/_build/prod/lib/penstock/ebin/penstock.appup
+released=$(sed -n 's/^  @version "\(.*\)"$/\1/p' mix.exs)
+works "notes a release" in_dir "$package" env MIX_BUILD_PATH="$tmp/noted" PENSTOCK_NIF_PATH="$nif" \
+  mix run --no-start -e 'Mix.Tasks.Compile.PenstockAppup.release()'
+sed -i 's/^  @version ".*"$/  @version "999.0.0"/' "$package/mix.exs"
+works "compiles the next version" in_dir "$path_host" mix compile
+works "changes a node from the released one" grep -qF "[{\"$released\"," "$appup"
+works "leaves the module of the NIF as it is" sh -c "! grep -F Elixir.Penstock.Native '$appup'"
+cp mix.exs "$package/" && cp native/compile/released.terms "$package/native/compile/"
+
+say "another target"
+nerves() { plain MIX_TARGET=rpi4 TARGET_ARCH="$1" TARGET_OS=linux TARGET_ABI="$2" "${@:3}"; }
+works "variables of a target mean nothing for the host" plain TARGET_ARCH=mipsel TARGET_OS=linux TARGET_ABI=musl
+says "a target without variables" "TARGET_ARCH, TARGET_OS and TARGET_ABI do not all say what its machine is." plain MIX_TARGET=rpi4
+says "a target without variables: what to do" "Set PENSTOCK_NIF_PATH to the path of a ready-made NIF for that target" plain MIX_TARGET=rpi4
+says "none for its machine" "The package of Penstock has no ready-made NIF for mipsel-linux-musl." nerves mipsel musl
+says "cargo would build for this machine" "Penstock needs a NIF for the Mix target rpi4, and cargo would build one for this machine." \
+  in_dir "$quick" env PENSTOCK_BUILD=1 MIX_TARGET=rpi4 mix compile
+works "installs nothing for it" test ! -e "$quick/_build/rpi4_prod/lib/penstock/priv/native"
+cp "$tmp/foreign.so" "$package/nifs/sparc-linux-gnu.so"
+works "that of its machine is taken" nerves sparc gnu
+works "and is the one that is used" cmp "$tmp/foreign.so" "$quick/_build/rpi4_prod/lib/penstock/priv/native/penstock_nif.so"
+works "takes PENSTOCK_NIF_PATH" plain MIX_TARGET=rpi4 PENSTOCK_NIF_PATH="$tmp/foreign.so"
+rm "$package/nifs/sparc-linux-gnu.so"
+
+say "a directory whose name is a pattern"
+odd="$tmp/t[1]"
+mkdir "$odd"
+cp -r "$package" "$odd/package"
+host "$odd/host" "{:penstock, path: \"$odd/package\"}"
+works "has the ready-made NIF" in_dir "$odd/host" env PATH="$no_cargo" mix compile
+works "boots" boots env -C "$odd/host" MIX_ENV=prod mix run --no-halt
+
+say "a build in spite of a ready-made NIF"
 works "builds with cargo although there is a NIF" in_dir "$quick" env PENSTOCK_BUILD=1 mix compile
 works "uses what was built" cmp "$quick/_build/penstock_cargo/release/libpenstock_nif.so" \
   "$quick/_build/prod/lib/penstock/priv/native/penstock_nif.so"
@@ -272,6 +338,12 @@ say "mix clean"
 works "removes the NIF" in_dir "$repo" env PATH="$no_cargo" PENSTOCK_NIF_PATH="$nif" \
   sh -c 'mix compile && test -f _build/prod/lib/penstock/priv/native/penstock_nif.so && mix clean &&
     test ! -e _build/prod/lib/penstock/priv/native/penstock_nif.so'
+installed=_build/prod/lib/penstock/priv/native/penstock_nif.so
+works "mix compile --force installs it again" in_dir "$repo" env PATH="$no_cargo" PENSTOCK_NIF_PATH="$nif" \
+  sh -c "mix compile && old=\$(stat -c %i $installed) && mix compile --force && test \$old != \$(stat -c %i $installed)"
+mkdir -p "$tmp/builds/penstock_cargo"
+works "leaves directories above MIX_BUILD_PATH alone" in_dir "$repo" env PENSTOCK_NIF_PATH="$nif" MIX_BUILD_PATH="$tmp/builds/one" \
+  sh -c 'mix compile && mix clean && test -d "$MIX_BUILD_PATH/../penstock_cargo"'
 
 say "script/setup"
 fake "$no_cc" id 1000

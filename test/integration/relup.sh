@@ -5,6 +5,9 @@ say "a release that changes to the next version while it runs"
 next=$tmp/next
 next_version=${version%.*}.$((${version##*.} + 1))
 cp -r "$package" "$next"
+works "the present version is noted as released" in_dir "$next" env PENSTOCK_NIF_PATH="$nif" \
+  mix run --no-start -e 'Mix.Tasks.Compile.PenstockAppup.release()'
+rm -rf "$next/_build"
 # The version in Cargo.toml is that of the NIF, and stays.
 sed -i "s/@version \"$version\"/@version \"$next_version\"/" "$next/mix.exs"
 

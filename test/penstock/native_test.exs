@@ -10,6 +10,7 @@ defmodule Penstock.NativeTest do
   # | garbage and random terms as arguments   | a crash; a count that a wrong call changes     |
   # | the module purged, deleted, reloaded    | a permit that is lost with the code            |
   # | the module covered; another library     | the same, by tools and by upgrades             |
+  # | code of another version                 | functions that mean something else             |
   # | 10,000 unnamed pools dropped, twice     | memory that a dropped pool keeps               |
   # | handles copied, forged, dropped         | a pool that lives too long, or not long enough |
   use Penstock.PoolCase, async: true
@@ -202,6 +203,11 @@ defmodule Penstock.NativeTest do
     test "another build of the library is refused, and the counts stay", %{tmp_dir: dir} do
       assert {{:error, :on_load_failure}, log, 1} = ChildVM.run(ChildJobs.Memory, :other_build, [Path.expand(dir)])
       assert log =~ "another build of the native library of Penstock, which has all counts. Restart the node"
+    end
+
+    test "the library is refused to code of another version, and the counts stay" do
+      assert {log, 1} = ChildVM.run(ChildJobs.Memory, :other_version, [])
+      assert log =~ "the native library of Penstock has another version than this code. Compile Penstock again"
     end
 
     for how <- [:not_at_all, :by_others, :by_oneself] do

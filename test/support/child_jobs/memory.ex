@@ -79,11 +79,29 @@ defmodule Penstock.ChildJobs.Memory do
     true = :code.replace_path(:penstock, String.to_charlist(Path.join(copy, "ebin")))
     :code.purge(Native)
 
-    # The code server logs the reason a little later, in a process of its own.
-    :ok = :logger.add_handler(__MODULE__, __MODULE__, %{config: %{to: self()}})
+    listen()
     load = :code.load_file(Native)
-    receive do: ({:logged, event} -> {load, inspect(event.msg), in_use(pool)})
+    {load, logged(), in_use(pool)}
   end
+
+  @doc """
+  Compiles the module of the NIF as that of another version, while a process holds a permit.
+
+  Returns what the code server logged, and the permits in use.
+  """
+  def other_version do
+    [pool | _] = pools(limit: 5)
+    holder([pool])
+    code = String.replace(File.read!("lib/penstock/native.ex"), ~r/@version Penstock.*/, ~s(@version "0.0.0"))
+    Code.put_compiler_option(:ignore_module_conflict, true)
+    listen()
+    Code.compile_string(code)
+    {logged(), in_use(pool)}
+  end
+
+  # The code server logs why a load failed a little later, in a process of its own.
+  defp listen, do: :ok = :logger.add_handler(__MODULE__, __MODULE__, %{config: %{to: self()}})
+  defp logged, do: receive(do: ({:logged, event} -> inspect(event.msg)))
 
   @doc false
   def log(event, %{config: %{to: pid}}), do: send(pid, {:logged, event})
