@@ -3,7 +3,7 @@
 use penstock_core::{CENTURY, Hit, LATEST, Rate, Reserved};
 use proptest::prelude::*;
 
-use crate::{MS, key, limits, open};
+use crate::stage::{MS, key, limits, open};
 
 /// The model: a bucket that holds `level / per` tokens. `limit` tokens come in `per` ns, until
 /// the bucket holds `burst` tokens.
