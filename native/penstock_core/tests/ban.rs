@@ -62,6 +62,8 @@ pub(crate) enum Act {
     /// A key, and the ms for which it is banned; 0 for a ban without an end.
     Ban(u64, u32),
     Unban(u64),
+    /// Each key fails, this number of ms after the one before it. So a row gets full at once.
+    EachFails(u64),
 }
 
 /// Generates an act, and the ms that pass before it.
@@ -73,6 +75,7 @@ pub(crate) fn act() -> impl Strategy<Value = (u64, Act)> {
         12 => key.clone().prop_map(Act::Fail),
         1 => (key.clone(), ms).prop_map(|(key, ms)| Act::Ban(key, ms)),
         1 => key.prop_map(Act::Unban),
+        1 => (0..3_u64).prop_map(Act::EachFails),
     ];
     let gap = prop_oneof![30 => 0..3_u64, 30 => 0..40_u64, 10 => 0..400_u64, 1 => 0..u64::from(MOST)];
     (gap, act)
@@ -243,14 +246,20 @@ pub(crate) fn compare(settings: BanSettings, acts: Vec<(u64, Act)>) {
     let mut model = Model::new(settings);
     for (gap, act) in acts {
         model.now += gap;
-        let now = model.now;
+        let fail = |model: &mut Model, n| {
+            assert_eq!(ban.record(1, tag(n), model.now * MS, || (bytes(n), bytes(0))), model.fail(n), "key {n}");
+        };
         match act {
-            Act::Fail(n) => {
-                assert_eq!(ban.record(1, tag(n), now * MS, || (bytes(n), bytes(0))), model.fail(n));
+            Act::Fail(n) => fail(&mut model, n),
+            Act::EachFails(ms) => {
+                for n in 0..KEYS {
+                    model.now += ms;
+                    fail(&mut model, n);
+                }
             }
             Act::Ban(n, ms) => {
-                ban.ban(1, tag(n), now * MS, ms, bytes(n), bytes(0));
-                let until = if ms == 0 { u64::MAX } else { now + u64::from(ms) };
+                ban.ban(1, tag(n), model.now * MS, ms, bytes(n), bytes(0));
+                let until = if ms == 0 { u64::MAX } else { model.now + u64::from(ms) };
                 model.put(n, Known { until, level: model.level(n) });
             }
             Act::Unban(n) => {
@@ -259,6 +268,7 @@ pub(crate) fn compare(settings: BanSettings, acts: Vec<(u64, Act)>) {
                 model.forgive(n);
             }
         }
+        let now = model.now;
         for n in 0..KEYS {
             let expected = model.ban_of(n).map_or(Banned::No, |ban| Banned::For(ban.left(now)));
             assert_eq!(ban.check(tag(n), now * MS), expected, "key {n}");
