@@ -19,7 +19,7 @@ use proptest::prelude::*;
 
 /// The number of processes that need the third level of the table, and more calls than one to reap.
 const VERY_MANY: usize = 700;
-/// The calls of so many processes, of which each comparison takes a ms.
+/// The calls of that many processes: each comparison takes a ms.
 const FEW_CALLS: usize = 80;
 
 fuzz_target!(|data: &[u8]| {

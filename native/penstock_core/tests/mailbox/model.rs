@@ -127,7 +127,7 @@ fn compare(stage: &Stage, servers: &[Server], processes: &[Process]) {
 }
 
 /// Makes the calls, and compares the mailboxes with the model after each. Then kills all processes,
-/// and opens a mailbox in each place anew.
+/// and opens a mailbox in each place again.
 pub(crate) fn run(ops: Vec<Op>) {
     let stage = Stage::new(PROCESSES as usize);
     let mut processes = vec![Process::default(); PROCESSES as usize + 1];
