@@ -1,6 +1,6 @@
 //! Bans against a list of all failures.
 #![no_main]
-#![allow(dead_code)] // The tests alone use a part of this module.
+#![allow(dead_code, unused_imports)] // The tests alone use a part of this module.
 
 #[path = "../../penstock_core/tests/ban.rs"]
 mod ban;

@@ -1,6 +1,6 @@
 //! Deadlines of processes against a map that each step searches from end to end.
 #![no_main]
-#![allow(dead_code)] // The tests alone use a part of this module.
+#![allow(dead_code, unused_imports)] // The tests alone use a part of this module.
 
 #[path = "../../penstock_core/tests/deadlines.rs"]
 mod deadlines;

@@ -1,7 +1,7 @@
-//! The limiter against a bucket of tokens in exact fractions, and many keys against a model of what
-//! each owes.
+//! The limiter against a bucket of tokens in exact fractions, and many keys against a model of
+//! what each owes.
 #![no_main]
-#![allow(dead_code)] // The tests alone use a part of these modules.
+#![allow(dead_code, unused_imports)] // The tests alone use a part of these modules.
 
 #[path = "../../penstock_core/tests/rate/bucket.rs"]
 mod bucket;
@@ -74,8 +74,8 @@ fn count(input: &mut Input<'_>) -> u32 {
     input.number(COUNT).max(1) as u32
 }
 
-/// Reads a limit, the ms in which it comes, and a burst. If the rate is out of bounds, takes a lower one.
-/// If `exact`, the interval of the rate is a whole number of ns.
+/// Reads a limit, the ms in which it comes, and a burst. If the rate is out of bounds, takes a
+/// lower one. If `exact`, the interval of the rate is a whole number of ns.
 fn rate(input: &mut Input<'_>, exact: bool) -> (u32, u64, u32) {
     let (mut limit, mut per, mut burst) = (count(input), input.number(PER_MS).max(1), count(input));
     loop {

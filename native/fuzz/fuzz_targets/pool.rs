@@ -1,6 +1,6 @@
 //! The pool against the model of its tests.
 #![no_main]
-#![allow(dead_code)] // The tests alone use a part of these modules.
+#![allow(dead_code, unused_imports)] // The tests alone use a part of these modules.
 
 #[path = "../../penstock_core/tests/model/calls.rs"]
 mod calls;
@@ -17,7 +17,8 @@ use libfuzzer_sys::fuzz_target;
 use penstock_fuzz::Input;
 use proptest::prelude::*;
 
-/// The number of processes that need the third level of the table, and more calls than one to reap.
+/// The number of processes that need the third level of the table, and more calls than one to
+/// reap.
 const VERY_MANY: usize = 700;
 /// The calls of that many processes: each comparison takes a ms.
 const FEW_CALLS: usize = 80;

@@ -1,6 +1,6 @@
 //! A name, its owners and its pools against the model of its tests.
 #![no_main]
-#![allow(dead_code)] // The tests alone use a part of these modules.
+#![allow(dead_code, unused_imports)] // The tests alone use a part of these modules.
 
 #[path = "../../penstock_core/tests/registry/model.rs"]
 mod model;

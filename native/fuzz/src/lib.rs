@@ -9,8 +9,8 @@
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
-/// The number of bytes that one call is drawn from. Two would allow 65,536 calls, and an instant of
-/// a few ns would be in none of them.
+/// The number of bytes that one call is drawn from. Two would allow 65,536 calls, and an instant
+/// of a few ns would be in none of them.
 const CALL: usize = 4;
 /// The number of bytes that settings are drawn from.
 const SETTINGS: usize = 4;
@@ -52,9 +52,9 @@ impl<'a> Input<'a> {
         self.draw(CALL, strategy)
     }
 
-    /// Reads a number of at most `bits` bits as it is in the input. A byte before it tells how many of
-    /// the bits count, so numbers of all magnitudes are as likely. So the fuzzer can change the number
-    /// by 1, or to one that the core compares it with.
+    /// Reads a number of at most `bits` bits as it is in the input. A byte before it tells how
+    /// many of the bits count, so numbers of all magnitudes are as likely. So the fuzzer can
+    /// change the number by 1, or to one that the core compares it with.
     pub fn number(&mut self, bits: u32) -> u64 {
         let counted = u32::from(self.take(1)[0]) % (bits + 1);
         let number =
@@ -78,8 +78,9 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Returns a seed whose bits all depend on all bits of `bytes`. The first numbers of a generator by
-/// XorShift depend on few bits of its seed, so from similar seeds it would draw the same calls.
+/// Returns a seed whose bits all depend on all bits of `bytes`. The first numbers of a generator
+/// by XorShift depend on few bits of its seed, so from similar seeds it would draw the same
+/// calls.
 fn seed(bytes: &[u8]) -> [u8; 16] {
     let number = bytes.iter().fold(1_u64, |number, &byte| number << 8 | u64::from(byte));
     let halves = [1, 2].map(|nth| mix(number.wrapping_add(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(nth))));

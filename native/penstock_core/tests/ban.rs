@@ -100,7 +100,8 @@ struct Place {
     newest: u64,
 }
 
-/// A ban, in force or over: its end in ms (`u64::MAX` if it never ends), and the level of its key.
+/// A ban, in force or over: its end in ms (`u64::MAX` if it never ends), and the level of its
+/// key.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     until: u64,
@@ -287,9 +288,9 @@ pub(crate) fn many_failures() -> impl Strategy<Value = (u32, u32)> {
 
 /// Lets a key fail after each gap, in ms. Compares when it is banned with a list of all failures.
 ///
-/// If a ban takes more than nine failures, their times are merged. No failure is forgotten early, so
-/// no ban is late. A failure may count for up to a seventh of `within_ms` too long, so a ban may be a
-/// little early.
+/// If a ban takes more than nine failures, their times are merged. No failure is forgotten early,
+/// so no ban is late. A failure may count for up to a seventh of `within_ms` too long, so a ban
+/// may be a little early.
 pub(crate) fn fail_often((failures, within): (u32, u32), gaps: Vec<u64>) {
     let ban = open(BanSettings { failures, within_ms: within, ..SETTINGS });
     let (mut now, mut failed) = (1_000, Vec::new());

@@ -2,8 +2,8 @@
 //! must return what the model returns. After each call, all figures that the pool reports must
 //! equal those of the model.
 //!
-//! Of seven processes, each scan finds all dead ones. Of twenty, it may stop at many living ones. They
-//! die in two steps, and other processes call the pool between these.
+//! Of seven processes, each scan finds all dead ones. Of twenty, it may stop at many living ones.
+//! They die in two steps, and other processes call the pool between these.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -134,6 +134,10 @@ pub(crate) enum Op {
     },
     Advance {
         ms: u32,
+    },
+    /// Each living process takes a permit of the key, so that it has many holders.
+    EachTakes {
+        key: u64,
     },
 }
 
@@ -441,6 +445,12 @@ impl Pair {
                 stage.host.advance(ms);
                 self.model.now_ms += ms;
             }
+            Op::EachTakes { key } => {
+                for process in 0..self.processes.len() {
+                    self.apply(&Op::Take { process, key, n: 1, bound: process % 2 == 0 });
+                }
+                return;
+            }
             _ => return,
         }
         stage.serve_deferred();
@@ -576,6 +586,7 @@ pub(crate) fn op(processes: usize) -> impl Strategy<Value = Op> {
     let nth = prop_oneof![4 => Just(0_usize), 4 => 0..4_usize, 1 => 0..20_usize];
     let act = (process.clone(), key.clone(), n.clone(), proptest::bool::weighted(0.4));
     let some = proptest::bool::ANY;
+    let each_takes = if processes > FEW { 6 } else { 1 };
     prop_oneof![
         6 => act.clone().prop_map(|(process, key, n, bound)| Op::Take { process, key, n, bound }),
         12 => act.clone().prop_map(|(process, key, n, bound)| Op::Try { process, key, n, bound }),
@@ -607,6 +618,7 @@ pub(crate) fn op(processes: usize) -> impl Strategy<Value = Op> {
         1 => Just(Op::Close),
         4 => settings(processes).prop_map(|settings| Op::Open { settings }),
         3 => prop_oneof![2 => 1..50_u32, 1 => 1..500_000_u32].prop_map(|ms| Op::Advance { ms }),
+        each_takes => key.prop_map(|key| Op::EachTakes { key }),
     ]
 }
 
@@ -644,7 +656,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(300))]
+    #![proptest_config(cases(200))]
 
     #[test]
     fn a_keyed_pool_of_many_processes_does_what_its_model_does((settings, ops) in sequence(MANY)) {

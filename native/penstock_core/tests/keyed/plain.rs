@@ -238,8 +238,8 @@ impl Model {
         there.then_some(()).ok_or(KeyRefusal::TableFull)
     }
 
-    /// Takes permits, and reaps dead processes before a refusal. A caller that `parks` is not asked to
-    /// call again. Does not count a refusal.
+    /// Takes permits, and reaps dead processes before a refusal. A caller that `parks` is not
+    /// asked to call again. Does not count a refusal.
     pub(crate) fn take_or_reap(
         &mut self,
         key: u64,
@@ -261,7 +261,8 @@ impl Model {
         }
     }
 
-    /// Returns the leases that a scan looks at, the first of each process, and how many it visits.
+    /// Returns the leases that a scan looks at, the first of each process, and how many it
+    /// visits.
     fn scanned(&self, key: u64, refusal: KeyRefusal) -> (Vec<(u64, u64)>, usize) {
         match refusal {
             KeyRefusal::KeyFull => {

@@ -126,8 +126,8 @@ fn compare(stage: &Stage, servers: &[Server], processes: &[Process]) {
     }
 }
 
-/// Makes the calls, and compares the mailboxes with the model after each. Then kills all processes,
-/// and opens a mailbox in each place again.
+/// Makes the calls, and compares the mailboxes with the model after each. Then kills all
+/// processes, and opens a mailbox in each place again.
 pub(crate) fn run(ops: Vec<Op>) {
     let stage = Stage::new(PROCESSES as usize);
     let mut processes = vec![Process::default(); PROCESSES as usize + 1];
@@ -175,7 +175,8 @@ pub(crate) fn run(ops: Vec<Op>) {
                 assert_eq!(stage.send(pid(at), message), expected);
             }
             Op::Park(at, waiter) => {
-                // A process waits once at a time, and a server that waits for itself is refused before.
+                // A process waits once at a time, and a server that waits for itself is refused
+                // before.
                 if processes[waiter as usize].dead || waits[waiter as usize].is_some() || waiter == at {
                     continue;
                 }
@@ -243,7 +244,8 @@ pub(crate) fn run(ops: Vec<Op>) {
             }
             Op::Kill(at) => kill(&stage, at, &mut servers, &mut processes, &mut waits),
             Op::Reuse(at) => {
-                // The pid of a dead waiter stays in line: the mailbox would take the new process for it.
+                // The pid of a dead waiter stays in line: the mailbox would take the new process
+                // for it.
                 let waits = servers.iter().any(|server| server.line.iter().any(|waiter| waiter.pid == at));
                 if processes[at as usize].dead && !waits {
                     processes[at as usize].dead = false;

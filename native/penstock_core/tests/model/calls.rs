@@ -42,8 +42,8 @@ impl Pair {
                     self.assert_no_dead_holder_among_few();
                 }
             }
-            // The work exceeds the bound of one call: the scan, or the answers to waiters. The caller
-            // must ask again, and nothing is counted.
+            // The work exceeds the bound of one call: the scan, or the answers to waiters. The
+            // caller must ask again, and nothing is counted.
             Err(Refusal::Again) => {
                 let worked = self.stage.host.take_worked();
                 assert!(

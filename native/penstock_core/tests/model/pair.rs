@@ -110,7 +110,8 @@ impl Pair {
     ///
     /// A scan that finds many living holders, or too many dead ones, reaps none. Any other scan
     /// reaps all dead holders, serves the waiters and walks again. So it also reaps a dead waiter
-    /// that was granted some of the reaped permits. Returns the number of holders that it has reaped.
+    /// that was granted some of the reaped permits. Returns the number of holders that it has
+    /// reaped.
     pub(crate) fn reap_as_the_scan_did(&mut self) -> usize {
         let found = self.stage.host.take_found_dead();
         if found.is_empty() {

@@ -1,5 +1,5 @@
-//! Compares many keys with a plain model: a map of what each key owes. Also in tables of fewer places
-//! than keys, where a key gets the place of one that owes nothing, or none.
+//! Compares many keys with a plain model: a map of what each key owes. Also in tables of fewer
+//! places than keys, where a key gets the place of one that owes nothing, or none.
 
 use std::collections::BTreeMap;
 
@@ -103,8 +103,8 @@ impl Model {
         self.owed.range(1..).count()
     }
 
-    /// Returns the time until a place is free, if a key finds none. A key that owes nothing may still
-    /// have a place, but then the other keys have not all places.
+    /// Returns the time until a place is free, if a key finds none. A key that owes nothing may
+    /// still have a place, but then the other keys have not all places.
     fn no_place(&self, n: u64) -> Option<u64> {
         let full = n > 0 && self.owed(n) == 0 && self.active() >= self.places;
         full.then(|| self.owed.range(1..).map(|(_, &debt)| debt).min().expect("there is a place"))
@@ -188,8 +188,8 @@ impl Model {
     }
 
     fn update(&mut self, rate: Rate) {
-        // An update to the rate in force changes nothing. It does not even cut a charge beyond the
-        // burst.
+        // An update to the rate in force changes nothing. It does not even cut a charge beyond
+        // the burst.
         if rate != self.rate {
             self.rate = rate;
             let most = self.tolerance();
@@ -198,8 +198,8 @@ impl Model {
     }
 }
 
-/// Makes the acts in a limiter of `max_keys` places, of which at most eight are fewer than the keys.
-/// Compares each answer with the model.
+/// Makes the acts in a limiter of `max_keys` places, of which at most eight are fewer than the
+/// keys. Compares each answer with the model.
 pub(crate) fn compare(max_keys: u32, acts: Vec<(u64, Act)>) {
     let (limiter, global) = open(max_keys, limits(10, PER_MS, 5));
     let name = |n: u64| if n == 0 { global } else { key(n) };
