@@ -1,6 +1,6 @@
 //! Mailboxes against the model of their tests.
 #![no_main]
-#![allow(dead_code)] // The tests alone use a part of these modules.
+#![allow(dead_code, unused_imports)] // The tests alone use a part of these modules.
 
 #[path = "../../penstock_core/tests/mailbox/model.rs"]
 mod model;

@@ -62,106 +62,253 @@ pub(crate) enum Act {
     /// A key, and the ms for which it is banned; 0 for a ban without an end.
     Ban(u64, u32),
     Unban(u64),
+    /// Each key fails, this number of ms after the one before it. So a row gets full at once.
+    EachFails(u64),
 }
 
 /// Generates an act, and the ms that pass before it.
 pub(crate) fn act() -> impl Strategy<Value = (u64, Act)> {
+    // More keys than a row has places; most acts meet on few.
+    let key = prop_oneof![3 => 0..3_u64, 2 => 0..6_u64, 2 => 0..KEYS];
+    let ms = prop_oneof![8 => 1..400_u32, 2 => Just(0), 1 => 1..=MOST];
     let act = prop_oneof![
-        12 => (0..6_u64).prop_map(Act::Fail),
-        1 => (0..6_u64, prop_oneof![4 => 1..400_u32, 1 => Just(0)]).prop_map(|(key, ms)| Act::Ban(key, ms)),
-        1 => (0..6_u64).prop_map(Act::Unban),
+        12 => key.clone().prop_map(Act::Fail),
+        1 => (key.clone(), ms).prop_map(|(key, ms)| Act::Ban(key, ms)),
+        1 => key.prop_map(Act::Unban),
+        1 => (0..3_u64).prop_map(Act::EachFails),
     ];
-    (prop_oneof![3 => 0..3_u64, 3 => 0..40_u64, 1 => 0..400_u64], act)
+    let gap = prop_oneof![30 => 0..3_u64, 30 => 0..40_u64, 10 => 0..400_u64, 1 => 0..u64::from(MOST)];
+    (gap, act)
 }
 
-fn acts() -> impl Strategy<Value = Vec<(u64, Act)>> {
-    prop::collection::vec(act(), 1..200)
-}
+/// The largest number of each setting.
+const MOST: u32 = i32::MAX as u32;
+/// The number of keys: more than a row has places.
+const KEYS: u64 = 20;
+/// The number of places in a row of the table of failures.
+const ROW: usize = 16;
+/// A table of at most this many keys has one row.
+const ONE_ROW: u32 = 8;
 
-/// The state of a key: the times of its failures in ms, the end of its ban in ms (`u64::MAX` if
-/// the ban never ends), and its level.
+/// The failures of a key, in a place of the table.
 #[derive(Clone, Debug, Default)]
-struct Known {
+struct Place {
+    key: Option<u64>,
+    /// The times in ms that counted when the key failed last.
     failed: Vec<u64>,
+    /// The time of the last failure.
+    newest: u64,
+}
+
+/// A ban, in force or over: its end in ms (`u64::MAX` if it never ends), and the level of its
+/// key.
+#[derive(Clone, Copy, Debug)]
+struct Known {
     until: u64,
     level: u32,
 }
 
 impl Known {
-    /// Returns the level, or 0 if the ban ended `forget` ms ago or earlier.
-    fn remembered(&self, now: u64, forget: u32) -> u32 {
-        if now < self.until.saturating_add(u64::from(forget)) { self.level } else { 0 }
-    }
-
     /// Returns the time left of the ban, in ns.
     fn left(&self, now: u64) -> u64 {
         if self.until == u64::MAX { FOREVER } else { (self.until - now) * MS }
     }
 }
 
-/// Generates settings of at most nine failures.
-pub(crate) fn settings() -> impl Strategy<Value = BanSettings> {
-    let ban_ms = prop_oneof![4 => Just(50_u32), 1 => Just(0)];
-    (1_u32..10, 1_u32..4, 1_u32..500, ban_ms).prop_map(|(failures, escalate, forget_ms, ban_ms)| BanSettings {
-        failures,
-        escalate,
-        forget_ms,
-        ban_ms,
-        ..SETTINGS
-    })
+/// The model: lists that each act searches from end to end.
+struct Model {
+    settings: BanSettings,
+    now: u64,
+    places: Vec<Place>,
+    bans: BTreeMap<u64, Known>,
+    put: u64,
+    dropped: u64,
 }
 
-/// Compares each answer with that of a list of all failures.
+impl Model {
+    fn new(settings: BanSettings) -> Self {
+        // In a table of more rows, no row is full of so few keys.
+        let places = if settings.max_keys <= ONE_ROW { ROW } else { KEYS as usize };
+        Self { settings, now: 1_000, places: vec![Place::default(); places], bans: BTreeMap::new(), put: 0, dropped: 0 }
+    }
+
+    fn ban_of(&self, n: u64) -> Option<Known> {
+        self.bans.get(&n).copied().filter(|ban| ban.until > self.now)
+    }
+
+    /// Returns the level of a key, or 0 if its ban ended `forget_ms` ago or earlier.
+    fn level(&self, n: u64) -> u32 {
+        let forgotten = |ban: &Known| self.now >= ban.until.saturating_add(self.settings.forget_ms.into());
+        self.bans.get(&n).filter(|ban| !forgotten(ban)).map_or(0, |ban| ban.level)
+    }
+
+    /// Returns the duration of a ban of this level in ms; `None` if it never ends.
+    fn duration(&self, level: u32) -> Option<u64> {
+        let (most, escalate) = (u64::from(self.settings.max_ban_ms), u64::from(self.settings.escalate));
+        let first = Some(self.settings.ban_ms).filter(|&ms| ms > 0)?;
+        Some((1..level).fold(most.min(first.into()), |ms, _| most.min(ms * escalate)))
+    }
+
+    /// Counts one more failure of a key, which may take the place of another.
+    fn count(&mut self, n: u64) -> u32 {
+        let (now, within) = (self.now, u64::from(self.settings.within_ms));
+        let of_key = self.places.iter_mut().position(|place| place.key == Some(n));
+        let at = of_key.unwrap_or_else(|| {
+            let worth = |place: &Place| {
+                let counts = place.key.is_some() && now - place.newest < within;
+                (counts, place.failed.len(), place.newest)
+            };
+            let at = (0..self.places.len()).min_by_key(|&at| worth(&self.places[at])).expect("there are places");
+            self.places[at] = Place { key: Some(n), ..Place::default() };
+            at
+        });
+        let place = &mut self.places[at];
+        place.newest = now;
+        place.failed.retain(|&at| now - at < within);
+        place.failed.push(now);
+        place.failed.len() as u32
+    }
+
+    fn forgive(&mut self, n: u64) {
+        if let Some(place) = self.places.iter_mut().find(|place| place.key == Some(n)) {
+            *place = Place::default();
+        }
+    }
+
+    fn put(&mut self, n: u64, ban: Known) {
+        self.put += 1;
+        self.bans.remove(&n);
+        for _ in 0..2 {
+            if self.first().is_some_and(|(until, _, n)| until <= self.now && self.level(n) == 0) {
+                self.drop_first();
+            }
+        }
+        while self.bans.len() >= self.settings.max_bans as usize {
+            self.drop_first();
+        }
+        self.bans.insert(n, ban);
+    }
+
+    /// Returns the ban that ends first: its end, its tag and its key.
+    fn first(&self) -> Option<(u64, u64, u64)> {
+        self.bans.iter().map(|(&n, ban)| (ban.until, tag(n), n)).min()
+    }
+
+    fn drop_first(&mut self) {
+        let (until, _, n) = self.first().expect("there is a ban");
+        self.dropped += u64::from(until > self.now);
+        self.bans.remove(&n);
+    }
+
+    /// Returns the answer to a failure, and the level if this failure bans the key.
+    fn fail(&mut self, n: u64) -> (Failure, Option<u32>) {
+        if let Some(ban) = self.ban_of(n) {
+            return (Failure::Banned(ban.left(self.now)), None);
+        }
+        let count = self.count(n);
+        if count < self.settings.failures {
+            return (Failure::Left(self.settings.failures - count), None);
+        }
+        let level = self.level(n) + 1;
+        let ban = Known { until: self.duration(level).map_or(u64::MAX, |ms| self.now + ms), level };
+        self.put(n, ban);
+        self.forgive(n);
+        (Failure::Banned(ban.left(self.now)), Some(level))
+    }
+}
+
+/// Generates settings of at most nine failures, of few or many keys and bans.
+pub(crate) fn settings() -> impl Strategy<Value = BanSettings> {
+    let ms = || prop_oneof![20 => Just(50_u32), 10 => 1..500_u32, 1 => Just(MOST)];
+    let ban_ms = prop_oneof![4 => ms(), 1 => Just(0)];
+    let within_ms = prop_oneof![3 => Just(100_u32), 3 => ms()];
+    let escalate = prop_oneof![10 => 1..4_u32, 1 => Just(MOST)];
+    let max_ban_ms = prop_oneof![Just(300_u32), ms()];
+    let (max_keys, max_bans) = (prop_oneof![1..=4_u32, Just(1_000)], prop_oneof![1..=4_u32, Just(100)]);
+    let times = (within_ms, ban_ms, max_ban_ms, 1_u32..500);
+    (1_u32..10, escalate, times, max_keys, max_bans).prop_map(
+        |(failures, escalate, (within_ms, ban_ms, max_ban_ms, forget_ms), max_keys, max_bans)| BanSettings {
+            failures,
+            within_ms,
+            ban_ms,
+            escalate,
+            max_ban_ms,
+            forget_ms,
+            max_keys,
+            max_bans,
+            manual: false,
+        },
+    )
+}
+
+/// Compares each answer with that of the model.
 pub(crate) fn compare(settings: BanSettings, acts: Vec<(u64, Act)>) {
-    let BanSettings { failures, escalate, forget_ms, ban_ms, .. } = settings;
     let ban = open(settings);
-    let mut model: BTreeMap<u64, Known> = BTreeMap::new();
-    let mut now = 1_000;
+    let mut model = Model::new(settings);
     for (gap, act) in acts {
-        now += gap;
+        model.now += gap;
+        let fail = |model: &mut Model, n| {
+            assert_eq!(ban.record(1, tag(n), model.now * MS, || (bytes(n), bytes(0))), model.fail(n), "key {n}");
+        };
         match act {
-            Act::Fail(n) => {
-                let known = model.entry(n).or_default();
-                // The answer, and the level if this failure bans the key.
-                let expected = if known.until > now {
-                    (Failure::Banned(known.left(now)), None)
-                } else {
-                    known.failed.retain(|&at| now - at < 100);
-                    known.failed.push(now);
-                    let count = known.failed.len() as u32;
-                    if count < failures {
-                        (Failure::Left(failures - count), None)
-                    } else {
-                        known.level = known.remembered(now, forget_ms) + 1;
-                        let ms = (50 * u64::from(escalate).pow(known.level.min(10) - 1)).min(300);
-                        known.until = if ban_ms == 0 { u64::MAX } else { now + ms };
-                        known.failed.clear();
-                        (Failure::Banned(known.left(now)), Some(known.level))
-                    }
-                };
-                assert_eq!(ban.record(1, tag(n), now * MS, || (bytes(n), bytes(0))), expected);
+            Act::Fail(n) => fail(&mut model, n),
+            Act::EachFails(ms) => {
+                for n in 0..KEYS {
+                    model.now += ms;
+                    fail(&mut model, n);
+                }
             }
             Act::Ban(n, ms) => {
-                ban.ban(1, tag(n), now * MS, ms, bytes(n), bytes(0));
-                let known = model.entry(n).or_default();
-                let until = if ms == 0 { u64::MAX } else { now + u64::from(ms) };
-                (known.level, known.until) = (known.remembered(now, forget_ms), until);
+                ban.ban(1, tag(n), model.now * MS, ms, bytes(n), bytes(0));
+                let until = if ms == 0 { u64::MAX } else { model.now + u64::from(ms) };
+                model.put(n, Known { until, level: model.level(n) });
             }
             Act::Unban(n) => {
                 ban.unban(tag(n));
-                model.remove(&n);
+                model.bans.remove(&n);
+                model.forgive(n);
             }
         }
-        for (&n, known) in &model {
-            let expected = if known.until > now { Banned::For(known.left(now)) } else { Banned::No };
-            assert_eq!(ban.check(tag(n), now * MS), expected);
+        let now = model.now;
+        for n in 0..KEYS {
+            let expected = model.ban_of(n).map_or(Banned::No, |ban| Banned::For(ban.left(now)));
+            assert_eq!(ban.check(tag(n), now * MS), expected, "key {n}");
         }
-        let expected: Vec<_> = model
-            .iter()
-            .filter(|(_, known)| known.until > now)
-            .map(|(&n, known)| (n, known.left(now) / MS, known.level))
-            .collect();
+        let expected: Vec<_> =
+            (0..KEYS).filter_map(|n| model.ban_of(n).map(|ban| (n, ban.left(now) / MS, ban.level))).collect();
         assert_eq!(list(&ban, now), expected);
+        assert_eq!((ban.kept(), ban.put(), ban.info().dropped), (model.bans.len(), model.put, model.dropped));
+    }
+}
+
+/// Generates a number of failures above nine, and the ms in which they count.
+pub(crate) fn many_failures() -> impl Strategy<Value = (u32, u32)> {
+    (10_u32..40, 7_u32..200)
+}
+
+/// Lets a key fail after each gap, in ms. Compares when it is banned with a list of all failures.
+///
+/// If a ban takes more than nine failures, their times are merged. No failure is forgotten early,
+/// so no ban is late. A failure may count for up to a seventh of `within_ms` too long, so a ban
+/// may be a little early.
+pub(crate) fn fail_often((failures, within): (u32, u32), gaps: Vec<u64>) {
+    let ban = open(BanSettings { failures, within_ms: within, ..SETTINGS });
+    let (mut now, mut failed) = (1_000, Vec::new());
+    for gap in gaps {
+        now += gap;
+        failed.push(now);
+        let within_last = |ms: u32| failed.iter().filter(|&&at| now - at < u64::from(ms)).count() as u32;
+        let (least, most) = (within_last(within), within_last(within + within.div_ceil(7) - 1));
+        match fail(&ban, 1, now) {
+            Failure::Left(left) => {
+                assert!((least..=most).contains(&(failures - left)), "{left} left of {failures}");
+            }
+            Failure::Banned(_) => {
+                assert!(most >= failures);
+                failed.clear();
+                ban.unban(tag(1));
+            }
+        }
     }
 }
 
@@ -170,33 +317,15 @@ proptest! {
 
     // If at most nine failures ban a key, each failure counts for exactly the time `within_ms`.
     #[test]
-    fn each_answer_is_that_of_a_list_of_all_failures(settings in settings(), acts in acts()) {
+    fn each_answer_is_that_of_the_model(settings in settings(), acts in prop::collection::vec(act(), 1..200)) {
         compare(settings, acts);
     }
 
-    // If a ban takes more than nine failures, their times are merged. No failure is forgotten
-    // early, so no ban is late. A failure may count for up to a seventh of `within_ms` too long,
-    // so a ban may be a little early.
     #[test]
     fn many_failures_ban_no_later_and_little_earlier(
-        failures in 10_u32..40, within in 7_u32..200, gaps in prop::collection::vec(0_u64..30, 1..300),
+        settings in many_failures(), gaps in prop::collection::vec(0_u64..30, 1..300),
     ) {
-        let ban = open(BanSettings { failures, within_ms: within, ..SETTINGS });
-        let (mut now, mut failed) = (1_000, Vec::new());
-        for gap in gaps {
-            now += gap;
-            failed.push(now);
-            let within_last = |ms: u32| failed.iter().filter(|&&at| now - at < u64::from(ms)).count() as u32;
-            let (least, most) = (within_last(within), within_last(within + within.div_ceil(7) - 1));
-            match fail(&ban, 1, now) {
-                Failure::Left(left) => prop_assert!((least..=most).contains(&(failures - left)), "{left} left of {failures}"),
-                Failure::Banned(_) => {
-                    prop_assert!(most >= failures);
-                    failed.clear();
-                    ban.unban(tag(1));
-                }
-            }
-        }
+        fail_often(settings, gaps);
     }
 }
 

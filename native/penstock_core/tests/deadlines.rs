@@ -79,7 +79,7 @@ fn each_call_reports_at_most_the_number_asked_for_and_all_are_reported() {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     /// The process gets a deadline, in ms from now.
     Set(u64, u64),
     /// The work of the process ends.
@@ -95,9 +95,9 @@ enum Step {
     Rest,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     let pid = 1..9_u64;
-    let step = prop_oneof![
+    prop_oneof![
         (pid.clone(), 0..300_u64).prop_map(|(pid, ms)| Step::Set(pid, ms)),
         pid.clone().prop_map(Step::End),
         pid.prop_map(Step::Die),
@@ -105,70 +105,72 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(Step::Due),
         Just(Step::NextReaper),
         Just(Step::Rest),
-    ];
-    prop::collection::vec(step, 0..80)
+    ]
 }
 
 /// By pid: the deadline in ms, whether it has expired, and whether the present reaper was told.
 type Model = BTreeMap<u64, (u64, bool, bool)>;
 
-proptest! {
-    #[test]
-    fn each_answer_is_that_of_the_model(steps in steps()) {
-        let deadlines = Deadlines::new();
-        let mut model = Model::new();
-        let (mut now, mut awake) = (0, false);
-        for step in steps {
-            match step {
-                Step::Set(n, ms) => {
-                    let todo = deadlines.set(pid(n), now + ms, ());
-                    let fresh = !model.contains_key(&n);
-                    prop_assert_eq!(todo, Todo { watch: fresh, wake: fresh && !awake });
-                    awake |= fresh;
-                    if model.get(&n).is_none_or(|(_, expired, _)| !expired) {
-                        model.insert(n, (now + ms, false, false));
-                    }
-                }
-                Step::End(n) => {
-                    let expired = model.get(&n).is_some_and(|(_, expired, _)| *expired);
-                    let expected = if expired { Ending::Overdue } else { Ending::InTime };
-                    prop_assert_eq!(deadlines.end_work(pid(n)), expected);
-                    if !expired {
-                        model.remove(&n);
-                    }
-                }
-                Step::Die(n) => {
-                    deadlines.remove(pid(n));
-                    model.remove(&n);
-                }
-                Step::Pass(ms) => now += ms,
-                Step::Due => {
-                    let mut expired = Vec::new();
-                    let mut due = deadlines.due(now, 100, |pid, ()| expired.push(pid.word()));
-                    due.sort();
-                    expired.sort_unstable();
-                    let expected: Vec<u64> = (model.iter())
-                        .filter(|(_, (at, _, told))| *at <= now && !told)
-                        .map(|(n, _)| *n)
-                        .collect();
-                    let fresh: Vec<u64> = expected.iter().copied().filter(|n| !model[n].1).collect();
-                    prop_assert_eq!(due, expected.iter().copied().map(pid).collect::<Vec<_>>());
-                    prop_assert_eq!(expired, fresh);
-                    for n in expected {
-                        let (at, ..) = model[&n];
-                        model.insert(n, (at, true, true));
-                    }
-                }
-                Step::NextReaper => {
-                    deadlines.report_again();
-                    model.values_mut().for_each(|(_, _, told)| *told = false);
-                }
-                Step::Rest => {
-                    let slept = deadlines.rest();
-                    prop_assert_eq!(slept, model.is_empty());
-                    awake = !slept;
+/// Makes the steps, and compares each answer with that of the model.
+pub(crate) fn compare(steps: Vec<Step>) {
+    let deadlines = Deadlines::new();
+    let mut model = Model::new();
+    let (mut now, mut awake) = (0, false);
+    for step in steps {
+        match step {
+            Step::Set(n, ms) => {
+                let todo = deadlines.set(pid(n), now + ms, ());
+                let fresh = !model.contains_key(&n);
+                assert_eq!(todo, Todo { watch: fresh, wake: fresh && !awake });
+                awake |= fresh;
+                if model.get(&n).is_none_or(|(_, expired, _)| !expired) {
+                    model.insert(n, (now + ms, false, false));
                 }
             }
+            Step::End(n) => {
+                let expired = model.get(&n).is_some_and(|(_, expired, _)| *expired);
+                let expected = if expired { Ending::Overdue } else { Ending::InTime };
+                assert_eq!(deadlines.end_work(pid(n)), expected);
+                if !expired {
+                    model.remove(&n);
+                }
+            }
+            Step::Die(n) => {
+                deadlines.remove(pid(n));
+                model.remove(&n);
+            }
+            Step::Pass(ms) => now += ms,
+            Step::Due => {
+                let mut expired = Vec::new();
+                let mut due = deadlines.due(now, 100, |pid, ()| expired.push(pid.word()));
+                due.sort();
+                expired.sort_unstable();
+                let expected: Vec<u64> =
+                    (model.iter()).filter(|(_, (at, _, told))| *at <= now && !told).map(|(n, _)| *n).collect();
+                let fresh: Vec<u64> = expected.iter().copied().filter(|n| !model[n].1).collect();
+                assert_eq!(due, expected.iter().copied().map(pid).collect::<Vec<_>>());
+                assert_eq!(expired, fresh);
+                for n in expected {
+                    let (at, ..) = model[&n];
+                    model.insert(n, (at, true, true));
+                }
+            }
+            Step::NextReaper => {
+                deadlines.report_again();
+                model.values_mut().for_each(|(_, _, told)| *told = false);
+            }
+            Step::Rest => {
+                let slept = deadlines.rest();
+                assert_eq!(slept, model.is_empty());
+                awake = !slept;
+            }
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn each_answer_is_that_of_the_model(steps in prop::collection::vec(step(), 0..80)) {
+        compare(steps);
     }
 }

@@ -2,8 +2,8 @@
 //! must return what the model returns. After each call, all figures that the pool reports must
 //! equal those of the model.
 //!
-//! At most eight processes use the pool, so each scan finds all dead ones. They die in two steps,
-//! and other processes call the pool between these.
+//! Of seven processes, each scan finds all dead ones. Of twenty, it may stop at many living ones.
+//! They die in two steps, and other processes call the pool between these.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,8 +18,13 @@ use crate::plain::{Model, Wait};
 use crate::stage::{Process, Stage};
 use crate::support::Times;
 
-const PROCESSES: usize = 7;
+/// So few processes that a scan looks at all of them.
+pub(crate) const FEW: usize = 7;
+/// More processes than a scan looks at.
+pub(crate) const MANY: usize = 20;
 const KEYS: u64 = 5;
+/// The largest limit, and the largest request.
+const MOST: u32 = i32::MAX as u32;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
@@ -130,6 +135,10 @@ pub(crate) enum Op {
     Advance {
         ms: u32,
     },
+    /// Each living process takes a permit of the key, so that it has many holders.
+    EachTakes {
+        key: u64,
+    },
 }
 
 fn kind(bound: bool) -> Kind {
@@ -172,11 +181,11 @@ fn nth_last<T: Copy>(all: &[T], nth: usize) -> Option<T> {
 }
 
 impl Pair {
-    fn new(settings: KeyedSettings) -> Self {
-        let stage = Stage::open(PROCESSES, settings);
-        let processes = stage.processes(1..=PROCESSES as u64);
+    fn new(count: usize, settings: KeyedSettings) -> Self {
+        let stage = Stage::open(count, settings);
+        let processes = stage.processes(1..=count as u64);
         let model = Model::new(settings, 1_000);
-        let gone = vec![false; PROCESSES];
+        let gone = vec![false; count];
         Self { stage, processes, model, ids: Vec::new(), offers: Vec::new(), drains: BTreeMap::new(), gone }
     }
 
@@ -242,7 +251,7 @@ impl Pair {
             Op::Try { process, key, n, bound } if self.lives(process) => {
                 let real = self.processes[process].try_as(key, n, kind(bound));
                 let pid = self.pid(process);
-                let expected = self.model.take_or_reap(key, pid, n, kind(bound));
+                let expected = self.model.take_or_reap(key, pid, n, kind(bound), false);
                 if let Err(no) = expected {
                     self.model.refuse(no);
                 }
@@ -436,6 +445,12 @@ impl Pair {
                 stage.host.advance(ms);
                 self.model.now_ms += ms;
             }
+            Op::EachTakes { key } => {
+                for process in 0..self.processes.len() {
+                    self.apply(&Op::Take { process, key, n: 1, bound: process % 2 == 0 });
+                }
+                return;
+            }
             _ => return,
         }
         stage.serve_deferred();
@@ -446,7 +461,7 @@ impl Pair {
     fn park(&mut self, process: usize, key: u64, n: u32, kind: Kind) {
         let pid = self.pid(process);
         let (real, ticket) = self.processes[process].park_as(key, n, kind);
-        let expected = self.model.take_or_reap(key, pid, n, kind);
+        let expected = self.model.take_or_reap(key, pid, n, kind, true);
         let waits = self.model.leases.get(&(key, pid)).is_some_and(|lease| lease.wait.is_some());
         match expected {
             Ok(()) => {
@@ -550,25 +565,28 @@ impl Pair {
     }
 }
 
-pub(crate) fn settings() -> impl Strategy<Value = KeyedSettings> {
+/// Generates limits, some of which fit a permit for each process.
+fn limits(processes: usize) -> impl Strategy<Value = u32> {
+    prop_oneof![20 => 1..=5_u32, 10 => 1..=processes as u32, 1 => MOST - 2..=MOST]
+}
+
+pub(crate) fn settings(processes: usize) -> impl Strategy<Value = KeyedSettings> {
     let waiting = prop_oneof![1 => Just(0), 1 => 1..=3_u32, 3 => Just(100_u32)];
     let overdraft = prop_oneof![3 => 0..=3_u64, 1 => Just(AS_LIMIT)];
-    (1..=5_u32, 1..=6_u32, waiting, overdraft).prop_map(|(limit, max_keys, max_waiting, max_overdraft)| KeyedSettings {
-        limit,
-        max_keys,
-        max_waiting,
-        max_overdraft,
+    (limits(processes), 1..=6_u32, waiting, overdraft).prop_map(|(limit, max_keys, max_waiting, max_overdraft)| {
+        KeyedSettings { limit, max_keys, max_waiting, max_overdraft }
     })
 }
 
-pub(crate) fn op() -> impl Strategy<Value = Op> {
-    let process = 0..PROCESSES;
+pub(crate) fn op(processes: usize) -> impl Strategy<Value = Op> {
+    let process = 0..processes;
     // Most calls meet on one key.
     let key = prop_oneof![3 => Just(0_u64), 2 => 0..KEYS];
-    let n = prop_oneof![6 => Just(1_u32), 3 => 2..=3_u32, 1 => 4..=6_u32];
+    let n = prop_oneof![24 => Just(1_u32), 12 => 2..=3_u32, 4 => 4..=6_u32, 1 => MOST - 2..=MOST];
     let nth = prop_oneof![4 => Just(0_usize), 4 => 0..4_usize, 1 => 0..20_usize];
     let act = (process.clone(), key.clone(), n.clone(), proptest::bool::weighted(0.4));
     let some = proptest::bool::ANY;
+    let each_takes = if processes > FEW { 6 } else { 1 };
     prop_oneof![
         6 => act.clone().prop_map(|(process, key, n, bound)| Op::Take { process, key, n, bound }),
         12 => act.clone().prop_map(|(process, key, n, bound)| Op::Try { process, key, n, bound }),
@@ -591,25 +609,26 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         5 => process.clone().prop_map(|process| Op::FinishExit { process }),
         1 => process.clone().prop_map(|process| Op::ReportEnd { process }),
         6 => process.clone().prop_map(|process| Op::Reuse { process }),
-        4 => (1..=6_u32).prop_map(|limit| Op::Update { limit }),
+        4 => limits(processes).prop_map(|limit| Op::Update { limit }),
         1 => (0..4_u32).prop_map(|most| Op::UpdateWaiting { most }),
         1 => (0..4_u64).prop_map(|most| Op::UpdateOverdraft { most }),
         2 => process.clone().prop_map(|process| Op::Drain { process }),
         1 => process.clone().prop_map(|process| Op::StopDraining { process }),
         5 => Just(Op::Reopen),
         1 => Just(Op::Close),
-        4 => settings().prop_map(|settings| Op::Open { settings }),
+        4 => settings(processes).prop_map(|settings| Op::Open { settings }),
         3 => prop_oneof![2 => 1..50_u32, 1 => 1..500_000_u32].prop_map(|ms| Op::Advance { ms }),
+        each_takes => key.prop_map(|key| Op::EachTakes { key }),
     ]
 }
 
 /// Makes the calls, compares the pool with the model after each, and then lets all processes die.
-pub(crate) fn run(settings: KeyedSettings, ops: &[Op]) {
-    let mut pair = Pair::new(settings);
+pub(crate) fn run(processes: usize, settings: KeyedSettings, ops: &[Op]) {
+    let mut pair = Pair::new(processes, settings);
     for op in ops {
         pair.apply(op);
     }
-    for process in 0..PROCESSES {
+    for process in 0..processes {
         pair.apply(&Op::BeginExit { process });
         pair.apply(&Op::FinishExit { process });
     }
@@ -622,11 +641,25 @@ fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
+/// Generates settings, and a sequence of calls.
+fn sequence(processes: usize) -> impl Strategy<Value = (KeyedSettings, Vec<Op>)> {
+    (settings(processes), proptest::collection::vec(op(processes), 1..300))
+}
+
 proptest! {
     #![proptest_config(cases(1_000))]
 
     #[test]
-    fn a_keyed_pool_does_what_its_model_does(settings in settings(), ops in proptest::collection::vec(op(), 1..300)) {
-        run(settings, &ops);
+    fn a_keyed_pool_of_few_processes_does_what_its_model_does((settings, ops) in sequence(FEW)) {
+        run(FEW, settings, &ops);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn a_keyed_pool_of_many_processes_does_what_its_model_does((settings, ops) in sequence(MANY)) {
+        run(MANY, settings, &ops);
     }
 }

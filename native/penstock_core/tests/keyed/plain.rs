@@ -9,6 +9,17 @@ use penstock_core::{
     AS_LIMIT, Answer, KeyRefusal, KeyRefusals, KeyRestart, KeyedOffer, KeyedSettings, Kind, LeaseId, Status,
 };
 
+/// The number of living processes up to which a scan reaps the dead ones.
+const SCAN_LIMIT: usize = 8;
+/// The number of processes that a scan looks at.
+const LOOKS: usize = 16;
+/// The number of leases that a scan of the table visits.
+const MOST_PASSED: u32 = 256;
+/// The looks that the scans of one call may spend.
+const BUDGET: usize = 512;
+/// The looks that the end of a lease, or an answer to a waiter, takes as long as.
+const LOOKS_IN_END: usize = 4;
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
     pub(crate) n: u32,
@@ -227,40 +238,84 @@ impl Model {
         there.then_some(()).ok_or(KeyRefusal::TableFull)
     }
 
-    /// Takes permits, and reaps dead processes before a refusal. All processes must be few enough
-    /// for a scan. Does not count a refusal.
-    pub(crate) fn take_or_reap(&mut self, key: u64, pid: u64, n: u32, kind: Kind) -> Result<(), KeyRefusal> {
+    /// Takes permits, and reaps dead processes before a refusal. A caller that `parks` is not
+    /// asked to call again. Does not count a refusal.
+    pub(crate) fn take_or_reap(
+        &mut self,
+        key: u64,
+        pid: u64,
+        n: u32,
+        kind: Kind,
+        parks: bool,
+    ) -> Result<(), KeyRefusal> {
+        let mut budget = BUDGET;
         loop {
             match self.take(key, pid, n, kind) {
-                Err(no) if self.reap_dead(key, no) => {}
+                Err(no) if self.reap_dead(key, no, &mut budget) => {
+                    if budget == 0 {
+                        return if parks { self.take(key, pid, n, kind) } else { Err(KeyRefusal::Again) };
+                    }
+                }
                 result => return result,
             }
         }
     }
 
-    /// Reaps the leases of dead processes that a scan finds. Returns `false` if it finds none.
-    fn reap_dead(&mut self, key: u64, refusal: KeyRefusal) -> bool {
-        let found: Vec<(u64, u64)> = match refusal {
+    /// Returns the leases that a scan looks at, the first of each process, and how many it
+    /// visits.
+    fn scanned(&self, key: u64, refusal: KeyRefusal) -> (Vec<(u64, u64)>, usize) {
+        match refusal {
             KeyRefusal::KeyFull => {
-                self.keys.get(&key).into_iter().flat_map(|of| &of.leases).map(|&pid| (key, pid)).collect()
+                let leases = self.keys.get(&key).into_iter().flat_map(|of| &of.leases);
+                let found: Vec<_> = leases.map(|&pid| (key, pid)).take(LOOKS).collect();
+                let visited = found.len();
+                (found, visited)
             }
             KeyRefusal::TableFull => {
                 let mut by_number: Vec<_> = self.leases.iter().map(|(&at, lease)| (lease.number, at)).collect();
                 by_number.sort_unstable();
                 let mut seen = BTreeSet::new();
-                by_number.into_iter().map(|(_, at)| at).filter(|&(_, pid)| seen.insert(pid)).collect()
+                by_number.retain(|&(number, (_, pid))| number < MOST_PASSED && seen.insert(pid));
+                by_number.truncate(LOOKS);
+                let visited = match by_number.get(LOOKS - 1) {
+                    Some((number, _)) => number + 1,
+                    None => self.made.min(MOST_PASSED),
+                };
+                (by_number.into_iter().map(|(_, at)| at).collect(), visited as usize)
             }
-            _ => Vec::new(),
-        };
-        let dead: Vec<_> = found.into_iter().filter(|(_, pid)| self.dead.contains(pid)).collect();
-        for &(key, pid) in &dead {
-            self.end_lease(key, pid);
+            _ => (Vec::new(), 0),
         }
-        !dead.is_empty()
     }
 
-    /// Ends a lease of a dead process.
-    fn end_lease(&mut self, key: u64, pid: u64) {
+    /// Reaps the leases of dead processes that a scan finds, unless many processes live. Returns
+    /// `false` if it reaps none.
+    fn reap_dead(&mut self, key: u64, refusal: KeyRefusal, budget: &mut usize) -> bool {
+        let (found, visited) = self.scanned(key, refusal);
+        let mut spend = |looks: usize| {
+            *budget = budget.saturating_sub(looks);
+            *budget == 0
+        };
+        spend(visited / 4);
+        let (mut alive, mut reaped) = (0, false);
+        for (key, pid) in found {
+            spend(1);
+            if !self.dead.contains(&pid) {
+                alive += 1;
+                if alive > SCAN_LIMIT {
+                    break;
+                }
+            } else {
+                reaped = true;
+                if spend(LOOKS_IN_END * (1 + self.end_lease(key, pid))) {
+                    break;
+                }
+            }
+        }
+        reaped
+    }
+
+    /// Ends a lease of a dead process. Returns the number of answers to waiters.
+    fn end_lease(&mut self, key: u64, pid: u64) -> usize {
         self.note_limit(key);
         let lease = self.leases.get_mut(&(key, pid)).unwrap();
         let total = lease.total();
@@ -271,7 +326,7 @@ impl Model {
         }
         self.dequeue(key, pid);
         self.end_if_idle(key, pid);
-        self.serve(key);
+        self.serve(key)
     }
 
     /// Reaps all leases of a dead process.
@@ -304,8 +359,10 @@ impl Model {
     }
 
     /// Gives every answer that is due to the waiters of a key.
-    pub(crate) fn serve(&mut self, key: u64) {
+    /// Returns their number.
+    pub(crate) fn serve(&mut self, key: u64) -> usize {
         let mut is_head = true;
+        let mut answers = 0;
         let mut at = 0;
         while let Some(&pid) = self.keys.get(&key).and_then(|of| of.queue.get(at)) {
             let wait = self.leases[&(key, pid)].wait.unwrap();
@@ -321,6 +378,7 @@ impl Model {
                 continue;
             };
             self.dequeue(key, pid);
+            answers += 1;
             self.answer(pid, wait.ticket, answer);
             self.wait.note(self.now_ms - wait.began);
             if answer == Answer::Granted {
@@ -330,6 +388,7 @@ impl Model {
                 self.end_if_idle(key, pid);
             }
         }
+        answers
     }
 
     pub(crate) fn serve_all(&mut self) {
@@ -398,7 +457,7 @@ impl Model {
             return Ok(());
         };
         if refusal == KeyRefusal::TableFull {
-            self.reap_dead(key, refusal);
+            self.reap_dead(key, refusal, &mut { BUDGET });
         } else if let Some(dead) = self.keys.get(&key).and_then(|of| {
             of.leases.iter().copied().find(|of| self.dead.contains(of) && self.leases[&(key, *of)].total() >= n)
         }) {

@@ -5,7 +5,7 @@ use penstock_core::{
     TransferError, WaiterId,
 };
 
-use crate::pair::{Doing, Pair};
+use crate::pair::{Doing, MOST_REAPED, MOST_VISITED, Pair};
 use crate::plain::{Model, Waiter};
 
 impl Pair {
@@ -21,9 +21,10 @@ impl Pair {
 
     pub(crate) fn try_acquire(&mut self, process: usize, n: u32, kind: Kind) -> bool {
         let (me, pid) = (&self.processes[process], self.pid(process));
+        self.stage.host.take_worked();
         let result = self.stage.pool.try_acquire(&self.stage.host, me.pid, n, kind);
         let n = u64::from(n);
-        self.reap_as_the_scan_did();
+        let reaped = self.reap_as_the_scan_did();
         match result {
             Ok(()) => {
                 assert!(self.model.admits(n), "admitted {n} of {} free", self.model.free());
@@ -41,9 +42,15 @@ impl Pair {
                     self.assert_no_dead_holder_among_few();
                 }
             }
-            // The scan exceeds the bound of one call. The caller must ask again, and nothing is
-            // counted.
-            Err(Refusal::Again) => assert!(self.doing.contains(&Doing::Dying)),
+            // The work exceeds the bound of one call: the scan, or the answers to waiters. The
+            // caller must ask again, and nothing is counted.
+            Err(Refusal::Again) => {
+                let worked = self.stage.host.take_worked();
+                assert!(
+                    reaped >= MOST_REAPED || worked >= MOST_VISITED || self.stage.host.has_deferrals(),
+                    "{reaped} reaped, {worked} visited"
+                );
+            }
         }
         result.is_ok()
     }

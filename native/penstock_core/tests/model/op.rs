@@ -129,9 +129,19 @@ pub(crate) enum Op {
     EachDies,
 }
 
+/// The largest limit but [`UNLIMITED`], and the largest request.
+const MOST: u32 = i32::MAX as u32;
+
 pub(crate) fn limits(processes: usize) -> impl Strategy<Value = u64> {
     let many = processes as u64;
-    prop_oneof![3 => 0..=6_u64, 3 => 0..=many + 2, 1 => many..=4 * many, 1 => Just(UNLIMITED)]
+    let most = u64::from(MOST);
+    prop_oneof![
+        9 => 0..=6_u64,
+        9 => 0..=many + 2,
+        3 => many..=4 * many,
+        3 => Just(UNLIMITED),
+        1 => most - 2..=most,
+    ]
 }
 
 pub(crate) fn settings(processes: usize) -> impl Strategy<Value = Settings> {
@@ -147,7 +157,7 @@ pub(crate) fn op(processes: usize) -> impl Strategy<Value = Op> {
     // The last third of the pids have no process at first. A process gets such a pid when it is
     // spawned (`Op::Spawn`), or by `Op::Reuse`.
     let process = 0..processes + processes / 2;
-    let n = prop_oneof![6 => Just(1_u32), 3 => 2..=4_u32, 1 => 5..=20_u32];
+    let n = prop_oneof![24 => Just(1_u32), 12 => 2..=4_u32, 4 => 5..=20_u32, 1 => MOST - 2..=MOST];
     let act = (process.clone(), n.clone(), proptest::bool::weighted(0.3));
     let each_running = if processes > 20 { 4 } else { 1 };
     prop_oneof![

@@ -12,6 +12,8 @@ use crate::support::{Process, Stage};
 
 /// The number of dead holders after which one call reaps no more.
 pub(crate) const MOST_REAPED: usize = 128;
+/// The number of entries after which one call visits no more.
+pub(crate) const MOST_VISITED: usize = 1_024;
 /// A refusal has scanned all holders if at most this number of them live.
 pub(crate) const SCAN_LIMIT: usize = 8;
 
@@ -108,16 +110,18 @@ impl Pair {
     ///
     /// A scan that finds many living holders, or too many dead ones, reaps none. Any other scan
     /// reaps all dead holders, serves the waiters and walks again. So it also reaps a dead waiter
-    /// that was granted some of the reaped permits.
-    pub(crate) fn reap_as_the_scan_did(&mut self) {
+    /// that was granted some of the reaped permits. Returns the number of holders that it has
+    /// reaped.
+    pub(crate) fn reap_as_the_scan_did(&mut self) -> usize {
         let found = self.stage.host.take_found_dead();
         if found.is_empty() {
-            return;
+            return 0;
         }
         let holdings = self.stage.holdings();
         let (left, reaped): (Vec<Pid>, Vec<Pid>) =
             found.iter().copied().partition(|pid| holdings.contains_key(&pid.word()));
         assert!(reaped.is_empty() || self.living_holders() <= SCAN_LIMIT, "{reaped:?} reaped of many");
+        let count = reaped.len();
         for pid in reaped {
             // If this process holds nothing in the model yet, it was a waiter. The pool granted
             // it permits of the holders that were reaped before it.
@@ -132,6 +136,7 @@ impl Pair {
             left.is_empty() || left.len() > MOST_REAPED || self.living_holders() > SCAN_LIMIT,
             "{left:?} left among few holders"
         );
+        count
     }
 
     pub(crate) fn living_holders(&self) -> usize {

@@ -1,6 +1,6 @@
 //! Limiters with a rate, and their keys.
 
-use penstock_core::{Key, Limiter, Limits, Rate};
+use penstock_core::{Changed, Charge, Key, Limiter, Limits, Rate};
 
 pub(crate) const MS: u64 = 1_000_000;
 
@@ -22,4 +22,28 @@ pub(crate) fn key(n: u64) -> Key {
     word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     // The first generation is 1.
     Key::Tag(1, (word ^ (word >> 31)).max(1))
+}
+
+/// Changes the rate: calls `Limiter::update` until the change is in force. Returns the number of
+/// calls before the last one.
+pub(crate) fn update(limiter: &Limiter, limits: Limits, now: u64) -> usize {
+    let (mut from, mut steps) = (None, 0);
+    while let Changed::NotYet(progress) = limiter.update(1, |_| Some(limits), now, from) {
+        (from, steps) = (Some(progress), steps + 1);
+    }
+    steps
+}
+
+/// Returns the number of keys that owe something. Reads the table in pieces.
+pub(crate) fn keys(limiter: &Limiter, now: u64) -> u64 {
+    let (mut sum, mut at) = (0, Some(0));
+    while let Some(from) = at {
+        let (some, next) = limiter.keys(from, now);
+        (sum, at) = (sum + some, next);
+    }
+    sum
+}
+
+pub(crate) fn charge(limiter: &Limiter, key: Key, cost: u32) -> Charge<'_> {
+    Charge { limiter, key, cost: Some(cost) }
 }

@@ -7,20 +7,15 @@ mod closed;
 mod limiters;
 mod model;
 mod names;
+mod stage;
 #[path = "../support/mod.rs"]
 mod support;
 mod unnamed;
 
 use penstock_core::{BanSettings, Kind, LimiterSettings, Limits, Named, Pid, Rate, Refusal, Registry};
 
+use stage::{NAME, pids};
 use support::Fake;
-
-const NAME: u64 = 0x40;
-
-/// Returns the pids from 1 on.
-fn pids<const N: usize>() -> [Pid; N] {
-    std::array::from_fn(|at| Pid::new(at as u64 + 1).unwrap())
-}
 
 /// Acquires a permit in the open pool of a name.
 fn take(host: &Fake, named: Named<'_, Fake>, caller: Pid) -> Result<(), Refusal> {

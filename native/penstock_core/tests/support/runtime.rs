@@ -151,6 +151,11 @@ impl Fake {
         self.0.deferrals.swap(0, Ordering::Relaxed)
     }
 
+    /// Returns `true` if a pool called `defer` since then.
+    pub fn has_deferrals(&self) -> bool {
+        self.0.deferrals.load(Ordering::Relaxed) > 0
+    }
+
     /// Returns how many entries and cache lines the pools visited since the last call of this
     /// function.
     pub fn take_worked(&self) -> usize {
