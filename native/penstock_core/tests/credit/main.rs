@@ -1,0 +1,24 @@
+//! Checks that sharded credit counts as one word does.
+//!
+//! | file | run by | what it checks |
+//! |---|---|---|
+//! | `model.rs` | `cargo test` | each answer of one thread, against plain numbers |
+//! | `threads.rs` | `cargo test` | that real threads are not refused what is free |
+//! | `races.rs` | loom | each race of two or three calls |
+//! | `queue.rs` | shuttle | waiters behind many takers, and that none sleeps while permits are free |
+//!
+//!     cargo test -p penstock_core --features sharded_credit --test credit
+//!
+//! `script/race` runs the models of loom and shuttle.
+
+#[cfg(loom)]
+#[path = "../loom/explore.rs"]
+mod explore;
+#[cfg(not(any(loom, shuttle)))]
+mod model;
+#[cfg(all(shuttle, not(loom)))]
+mod queue;
+#[cfg(loom)]
+mod races;
+#[cfg(not(any(loom, shuttle)))]
+mod threads;
