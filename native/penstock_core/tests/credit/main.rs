@@ -5,13 +5,15 @@
 //! | `model.rs` | `cargo test` | each answer of one thread, against plain numbers |
 //! | `threads.rs` | `cargo test` | that real threads are not refused what is free |
 //! | `races.rs` | loom | each race of two or three calls |
-//! | `queue.rs` | shuttle | waiters behind many takers, and that none sleeps while permits are free |
+//! | `queue.rs` | shuttle | that no waiter sleeps while enough permits are free |
 //!
 //!     cargo test -p penstock_core --features sharded_credit --test credit
 //!
 //! `script/race` runs the models of loom and shuttle.
 
+// Its bound of other models is not used here.
 #[cfg(loom)]
+#[allow(dead_code)]
 #[path = "../loom/explore.rs"]
 mod explore;
 #[cfg(not(any(loom, shuttle)))]
