@@ -11,12 +11,8 @@
 use std::hint::{black_box, spin_loop};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
-
-#[path = "../two_threads.rs"]
-mod two_threads;
-
-use two_threads::two_threads;
 
 /// The work of a thread between two writes.
 const WORK_NS: f64 = 60.0;
@@ -27,6 +23,8 @@ const WRITES: u64 = 4_000;
 const TRIPS: u64 = 1_000;
 /// The number of samples of each cost.
 const SAMPLES: usize = 101;
+/// The part of a sample in which both threads must run. A busy machine runs them in turn.
+const SHARED: f64 = 0.8;
 /// After this time the machine counts as too busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -104,6 +102,37 @@ fn write_all(line: &Line, write: impl Fn(&AtomicU64) -> u64, steps: u64) {
         let done = work(steps, write(&words[at]));
         at = done as usize & nothing;
     }
+}
+
+/// Runs `body` in two threads at once. Returns the mean of their times in ns. Repeats that until
+/// both ran at once for nearly all of the time. Returns `None` after `until`.
+fn two_threads(until: Instant, body: impl Fn(u64) + Sync) -> Option<f64> {
+    while Instant::now() < until {
+        let ready = AtomicU64::new(0);
+        let [(a, b), (c, d)] = thread::scope(|scope| {
+            let threads = [0, 1].map(|n| {
+                let (body, ready) = (&body, &ready);
+                scope.spawn(move || {
+                    // ORDERING: AcqRel pairs with the Acquire of the other thread, so both begin
+                    // after both are here.
+                    ready.fetch_add(1, Ordering::AcqRel);
+                    while ready.load(Ordering::Acquire) < 2 {
+                        spin_loop();
+                    }
+                    let begin = Instant::now();
+                    body(n as u64);
+                    (begin, Instant::now())
+                })
+            });
+            threads.map(|thread| thread.join().expect("no thread panics"))
+        });
+        let shared = b.min(d).saturating_duration_since(a.max(c)).as_nanos() as f64;
+        let mean = ((b - a) + (d - c)).as_nanos() as f64 / 2.0;
+        if shared >= SHARED * mean {
+            return Some(mean);
+        }
+    }
+    None
 }
 
 /// Multiplies in a chain, so that no step overlaps another.

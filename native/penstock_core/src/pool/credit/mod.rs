@@ -115,7 +115,7 @@ pub struct Spread {
     pub part: u32,
     /// The least permits of a refill, above 0.
     pub least: u32,
-    /// The most permits of a refill, below 2^30.
+    /// The most permits of a refill, at least `least` and below 2^30.
     pub most: u32,
     /// The number of times that callers of a recalled shard take permits from the central word
     /// before the shard is refilled.
@@ -130,9 +130,13 @@ impl Spread {
     }
 
     /// Returns the permits of a refill that leaves the other ones of `free` in the central word.
+    #[inline]
     fn batch(self, free: i64) -> Option<u32> {
-        let batch = (free / i64::from(self.part)).min(self.most.into()) as u32;
-        (batch >= self.least).then_some(batch)
+        // A pool near its limit comes here often, so it must not divide.
+        if free < i64::from(self.part) * i64::from(self.least) {
+            return None;
+        }
+        Some((free / i64::from(self.part)).min(self.most.into()) as u32)
     }
 }
 
@@ -172,9 +176,10 @@ impl Credit {
 
     #[inline(never)]
     fn take_central(&self, shard: &Shard, number: usize, n: u32) -> Result<(), Seen> {
+        // Other callers write the word all the time, so little may be done between its load and the CAS.
+        let wants_more = shard.wants_refill(self.spread.patience);
         let mut seen = self.load();
         while seen.admits(n) {
-            let wants_more = shard.wants_refill(self.spread.patience);
             if wants_more && self.spread.batch(seen.less(n).free()).is_some() && self.refill(number, n) {
                 return Ok(());
             }

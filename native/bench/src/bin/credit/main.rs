@@ -4,11 +4,12 @@
 //! cargo run --release --locked --manifest-path native/bench/Cargo.toml --features credit --bin credit
 //! ```
 //!
-//! Prints for each row the median times of one operation in ns, and the median and the quartiles
-//! of the ratios. The samples of both sides are taken in turn, by threads that run at once. A row
-//! without the operation's name in its second column has the last pair: a whole pool in the core,
-//! where two threads share one pool or have one each. Their ratio is the most that any sharding
-//! of the state could gain.
+//! Prints for each row the median times of one operation in ns, the median of the ratios, and
+//! their quartiles. The samples of both sides are taken in turn. Two threads run at once, on two
+//! cores.
+//!
+//! The last rows have a whole pool in the core, of which two threads share one or have one each.
+//! The first ratio is the most that any sharding of the state could gain for a whole call.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -16,10 +17,9 @@ use std::time::{Duration, Instant};
 
 use penstock_core::{Answer, Credit, Host, Kind, OneWord, Pid, Pool, PoolHost, Settings, Spread};
 
-#[path = "../two_threads.rs"]
-mod two_threads;
+mod pair;
 
-use two_threads::two_threads;
+use pair::{Pair, Work};
 
 /// The number of samples of each side.
 const SAMPLES: usize = 301;
@@ -105,12 +105,12 @@ fn recall<S: Side>(side: &S, shard: usize) {
     }
 }
 
-/// Takes permits until it is refused, and gives all back. So the pool is full and empty in turn.
-fn fill_and_drain<S: Side>(side: &S, shard: usize) {
+/// Takes permits until it is refused or has enough, and gives all back.
+fn fill_and_drain<S: Side>(side: &S, shard: usize, enough: u64) {
     let mut left = OPERATIONS;
     while left > 0 {
         let mut held = 0;
-        while left > 0 && side.take(shard, 1) {
+        while left > 0 && held < enough && side.take(shard, 1) {
             held += 1;
             left -= 1;
         }
@@ -119,6 +119,16 @@ fn fill_and_drain<S: Side>(side: &S, shard: usize) {
             side.give(shard, 1);
         }
     }
+}
+
+/// Fills the pool alone, and is refused.
+fn fill<S: Side>(side: &S, shard: usize) {
+    fill_and_drain(side, shard, u64::MAX);
+}
+
+/// Two threads together want more than the limit, and neither wants all.
+fn crowd<S: Side>(side: &S, shard: usize) {
+    fill_and_drain(side, shard, TIGHT as u64 * 5 / 8);
 }
 
 /// Takes or gives at random. Two threads would hold as many permits as the limit, on average.
@@ -193,8 +203,8 @@ fn main() -> ExitCode {
         || row("the same, two threads at once", 2, WIDE, WIDE as u32, refusal, refusal),
         || row("each 100th request recalls, one thread", 1, WIDE, 0, recall, recall),
         || row("the same, two threads at once", 2, WIDE, 0, recall, recall),
-        || row("filled until a refusal, and emptied, one thread", 1, TIGHT, 0, fill_and_drain, fill_and_drain),
-        || row("the same, two threads at once", 2, TIGHT, 0, fill_and_drain, fill_and_drain),
+        || row("filled until a refusal, and emptied, one thread", 1, TIGHT, 0, fill, fill),
+        || row("five eighths of the limit taken, and given back, two threads", 2, TIGHT, 0, crowd, crowd),
         || row("taken and given back at random near the limit, two threads", 2, TIGHT, 0, random, random),
         whole,
     ];
@@ -217,49 +227,36 @@ fn row(
     one_word: fn(&OneWord, usize),
     credit: fn(&Credit, usize),
 ) -> Option<()> {
-    let sides = (<OneWord as Side>::open(limit), <Credit as Side>::open(limit));
-    assert!(held == 0 || Side::take(&sides.0, 0, held) && Side::take(&sides.1, 0, held));
-    compare(name, |until| {
-        let one = sample(threads, until, |thread| one_word(&sides.0, thread))?;
-        Some((one, sample(threads, until, |thread| credit(&sides.1, thread))?))
-    })
+    let (old, new) = (<OneWord as Side>::open(limit), <Credit as Side>::open(limit));
+    assert!(held == 0 || Side::take(&old, 0, held) && Side::take(&new, 0, held));
+    compare(name, [threads; 2], [&|thread| one_word(&old, thread), &|thread| credit(&new, thread)])
 }
 
-/// Compares two threads on one pool with two that have a pool each.
+/// Compares two threads on one pool with two that have a pool each, and these with one thread.
 fn whole() -> Option<()> {
     let pools = [open_pool(), open_pool()];
+    let (one, two): (Work<'_>, Work<'_>) =
+        (&|thread| whole_pair(&pools[0], thread), &|thread| whole_pair(&pools[thread], thread));
     println!("{:64} {:>9} {:>9} {:>6}  quartiles", "", "one pool", "two pools", "ratio");
-    compare("acquired and released in the core, two threads at once", |until| {
-        let one = sample(2, until, |thread| whole_pair(&pools[0], thread))?;
-        Some((one, sample(2, until, |thread| whole_pair(&pools[thread], thread))?))
-    })?;
-    compare("one thread, and two with a pool each", |until| {
-        let one = sample(1, until, |thread| whole_pair(&pools[0], thread))?;
-        Some((one, sample(2, until, |thread| whole_pair(&pools[thread], thread))?))
-    })
+    compare("a pool in the core, acquired and released, two threads", [2; 2], [one, two])?;
+    compare("the same, one thread on one pool, two threads on two", [1, 2], [one, two])
 }
 
-/// Takes samples of two sides in turn, and prints their times for an operation.
-fn compare(name: &str, sample: impl Fn(Instant) -> Option<(f64, f64)>) -> Option<()> {
+/// Takes samples of two works in turn, each by one thread or two. Prints the ns for an operation.
+fn compare(name: &str, threads: [usize; 2], works: [Work<'_>; 2]) -> Option<()> {
     let until = Instant::now() + PATIENCE;
-    let samples: Vec<(f64, f64)> = (0..SAMPLES).map(|_| sample(until)).collect::<Option<_>>()?;
-    let one = quartiles(samples.iter().map(|(one, _)| *one));
-    let two = quartiles(samples.iter().map(|(_, two)| *two));
-    let [low, ratio, high] = quartiles(samples.iter().map(|(one, two)| two / one));
+    let each = |ns: f64| ns / OPERATIONS as f64;
+    let samples: Vec<[f64; 2]> = Pair::run(works, |pair| {
+        let sample = |work: usize| match threads[work] {
+            1 => Some(each(pair.sample_alone(work))),
+            _ => pair.sample(work, until).map(each),
+        };
+        (0..SAMPLES).map(|_| Some([sample(0)?, sample(1)?])).collect::<Option<_>>()
+    })?;
+    let [one, two] = [0, 1].map(|work| quartiles(samples.iter().map(|sample| sample[work])));
+    let [low, ratio, high] = quartiles(samples.iter().map(|[one, two]| two / one));
     println!("{name:64} {:9.1} {:9.1} {ratio:6.2}  {low:.2} {high:.2}", one[1], two[1]);
     Some(())
-}
-
-/// Returns the ns for an operation of each of one or two threads.
-fn sample(threads: usize, until: Instant, body: impl Fn(usize) + Sync) -> Option<f64> {
-    let ns = if threads == 1 {
-        let begin = Instant::now();
-        body(0);
-        begin.elapsed().as_nanos() as f64
-    } else {
-        two_threads(until, |thread| body(thread as usize))?
-    };
-    Some(ns / OPERATIONS as f64)
 }
 
 /// Returns the lower quartile, the median and the upper quartile.
