@@ -1,6 +1,7 @@
 //! Two threads that work at once.
 
 use std::hint::spin_loop;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -39,7 +40,11 @@ impl<'a> Pair<'a> {
         let times = Mutex::new((now, now));
         let pair = Self { works, order: zero(), ready: zero(), begin: zero(), done: zero(), times };
         thread::scope(|scope| {
-            scope.spawn(|| pair.follow());
+            scope.spawn(|| {
+                bind(1);
+                pair.follow();
+            });
+            bind(0);
             let result = measure(&pair);
             // ORDERING: Release pairs with the Acquire in `await_change`.
             pair.order.store(END, Ordering::Release);
@@ -104,6 +109,15 @@ fn await_change(number: &AtomicUsize, old: usize) -> usize {
         }
         spin_loop();
     }
+}
+
+/// Binds the calling thread to a core, by the program `taskset` of Linux. Where there is none, the
+/// system chooses, and may take long to choose two cores.
+fn bind(core: usize) {
+    let Ok(path) = std::fs::read_link("/proc/thread-self") else { return };
+    let Some(id) = path.file_name() else { return };
+    let silent = |command: &mut Command| command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let _bound = silent(Command::new("taskset").args(["-c", "-p", &core.to_string()]).arg(id));
 }
 
 fn time(work: impl FnOnce()) -> (Instant, Instant) {
