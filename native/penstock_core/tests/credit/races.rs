@@ -391,3 +391,77 @@ fn work_against_take_after_a_refill() {
         at_rest(&credit, 2 - i64::from(taken) - i64::from(refilled));
     });
 }
+
+/// Two callers work in turn by the only permit, which never leaves the central word. A caller may
+/// load the word before the other takes and gives back, and find the same value afterwards.
+#[test]
+fn work_against_work_by_the_central_word() {
+    explore(|| {
+        let credit = open(1);
+        // loom runs the threads of a model on one OS thread, so `Rc` is safe.
+        let work = Rc::new(UnsafeCell::new(()));
+        let turn = |credit: &Credit, work: &UnsafeCell<()>, shard| {
+            if credit.take(shard, 1).is_ok() {
+                work.with_mut(|_| ());
+                credit.give(shard, 1);
+            }
+        };
+        let other = {
+            let work = Rc::clone(&work);
+            spawn(&credit, move |credit| turn(credit, &work, 0))
+        };
+        turn(&credit, &work, 1);
+        other.join().unwrap();
+        at_rest(&credit, 1);
+    });
+}
+
+/// A holder works, and gives its permits to its shard. A third caller recalls them, and the next
+/// holder takes them from the central word. It observes the work.
+#[test]
+fn work_against_take_after_a_recall() {
+    explore(|| {
+        let credit = both_on_shard_0();
+        assert_eq!(credit.take(0, 2), Ok(()));
+        // loom runs the threads of a model on one OS thread, so `Rc` is safe.
+        let work = Rc::new(UnsafeCell::new(()));
+        let working = {
+            let work = Rc::clone(&work);
+            spawn(&credit, move |credit| {
+                work.with_mut(|_| ());
+                credit.give(0, 2);
+            })
+        };
+        let recalling = spawn(&credit, |credit| credit.look().free());
+        let taken = credit.take(1, 2).is_ok();
+        if taken {
+            work.with(|_| ());
+        }
+        working.join().unwrap();
+        recalling.join().unwrap();
+        at_rest(&credit, if taken { 0 } else { 2 });
+    });
+}
+
+/// A holder that is told to serve observes what was done before the flag was set.
+#[test]
+fn told_holder_against_close() {
+    explore(|| {
+        let credit = open(1);
+        assert_eq!(credit.take(0, 1), Ok(()));
+        // loom runs the threads of a model on one OS thread, so `Rc` is safe.
+        let before = Rc::new(UnsafeCell::new(()));
+        let other = {
+            let before = Rc::clone(&before);
+            spawn(&credit, move |credit| {
+                if credit.give(0, 1) {
+                    before.with(|_| ());
+                }
+            })
+        };
+        before.with_mut(|_| ());
+        credit.close();
+        other.join().unwrap();
+        at_rest(&credit, 1);
+    });
+}
