@@ -10,6 +10,7 @@
 //!     cargo test -p penstock_core --features sharded_credit --test credit
 //!
 //! `script/race` runs the models of loom and shuttle.
+#![cfg(feature = "sharded_credit")]
 
 // Its bound of other models is not used here.
 #[cfg(loom)]

@@ -139,13 +139,13 @@ fn scenario() {
 /// Each request is for fewer permits than the lowest limit, so each wait ends.
 #[test]
 fn no_waiter_sleeps_while_enough_permits_are_free() {
-    explore("no_waiter_sleeps", 60_000, scenario);
+    explore("no_waiter_sleeps", 30_000, scenario);
 }
 
 /// Each thread holds at most a part of the limit, so no thread is ever refused.
 #[test]
 fn no_thread_is_refused_what_is_free() {
-    explore("no_thread_is_refused", 60_000, || {
+    explore("no_thread_is_refused", 30_000, || {
         let pool = Arc::new(Pool::new());
         let threads: Vec<_> = (0..LIMIT as usize / 2)
             .map(|number| {

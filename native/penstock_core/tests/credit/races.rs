@@ -14,7 +14,7 @@ use penstock_core::{Credit, Spread};
 use crate::explore::explore_at_least;
 
 /// More preemptions than a model needs to reach each of its interleavings. The models are small.
-const PREEMPTIONS: usize = 8;
+const PREEMPTIONS: usize = 20;
 
 fn explore(model: impl Fn() + Send + Sync + 'static) {
     explore_at_least(PREEMPTIONS, model);

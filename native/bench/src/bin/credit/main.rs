@@ -1,10 +1,7 @@
-//! Compares sharded credit, a prototype in the core, with the state word of the pools:
+//! Compares sharded credit, a prototype in the core, with the state word of the pools.
+//! `script/credit` runs this.
 //!
-//! ```sh
-//! cargo run --release --locked --manifest-path native/bench/Cargo.toml --features credit --bin credit
-//! ```
-//!
-//! With a number behind `--`, takes that row only, counted from 0.
+//! With a number as argument, takes that row only, counted from 0.
 //!
 //! Prints for each row the median times of one operation in ns, the median of the ratios, and
 //! their quartiles. The samples of both sides are taken in turn. Two threads run at once, on two
