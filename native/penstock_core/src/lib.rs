@@ -45,6 +45,8 @@ pub use pool::{
     AS_LIMIT, Adoption, Cancelled, Changes, Drain, Expiry, Info, NotHeld, Offer, Opening, Parked, Pool, PoolHost,
     PoolMeters, Refusal, Restart, SHARD_COUNT, Settings, Status, Step, TransferError, UNLIMITED, WaiterId,
 };
+#[cfg(feature = "sharded_credit")]
+pub use pool::{Credit, OneWord, Seen, Spread};
 pub use rate::{
     All, Changed, Charge, Hit, Key, Limiter, LimiterInfo, LimiterSettings, Limits, OutOfBounds, Progress, Rate,
     Reserved, hit_all,

@@ -9,6 +9,12 @@ mod imp {
         mutex.lock()
     }
 
+    /// Locks a mutex unless it is locked.
+    #[cfg(feature = "sharded_credit")]
+    pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+        mutex.try_lock()
+    }
+
     /// A pair of words that is loaded and stored as one.
     #[derive(Debug)]
     pub(crate) struct AtomicPair(portable_atomic::AtomicU128);
@@ -46,6 +52,12 @@ mod imp {
     pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         mutex.lock().expect("no model panics inside a lock")
     }
+
+    /// Locks a mutex unless it is locked.
+    #[cfg(feature = "sharded_credit")]
+    pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+        mutex.try_lock().ok()
+    }
 }
 
 #[cfg(all(shuttle, not(loom)))]
@@ -55,6 +67,12 @@ mod imp {
 
     pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         mutex.lock().expect("no model panics inside a lock")
+    }
+
+    /// Locks a mutex unless it is locked.
+    #[cfg(feature = "sharded_credit")]
+    pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+        mutex.try_lock().ok()
     }
 }
 

@@ -8,7 +8,8 @@
 //!
 //! A pool has four parts. The file of each part argues its races:
 //!
-//! - The [state word](state) counts the free permits. An acquire is one CAS on it.
+//! - The [state word](state) counts the free permits. An acquire is one CAS on it. The feature
+//!   `sharded_credit` has a prototype with one word per scheduler, `credit`, which no pool uses.
 //! - The [holders](crate::holders) record the permits of each process, in one entry for each
 //!   process.
 //! - The [wait queue](wait_queue) holds the processes that wait, for permits or for the end of a
@@ -55,6 +56,8 @@
 //! gate's ownership.
 
 mod acquire;
+#[cfg(feature = "sharded_credit")]
+mod credit;
 mod handoff;
 mod lifecycle;
 mod limit;
@@ -83,6 +86,8 @@ use state::State;
 use wait_queue::WaitQueue;
 
 pub use acquire::{NotHeld, Refusal};
+#[cfg(feature = "sharded_credit")]
+pub use credit::{Credit, OneWord, Seen, Spread};
 pub use handoff::{Adoption, Offer};
 pub use lifecycle::{Changes, Drain, Settings, Status};
 pub use report::{Info, Opening, PoolMeters};
