@@ -101,9 +101,14 @@ defmodule Penstock.Native do
   def load(priv) do
     if is_list(priv) and :filelib.is_dir(:filename.join(priv, ~c"native")) do
       case :erlang.load_nif(:filename.join(priv, ~c"native/penstock_nif"), {@version, self()}) do
-        :ok -> library_keep()
-        {:error, {kind, text}} when kind in [:load, :upgrade] -> {:error, {kind, refusal(:lists.suffix(~c"(1).", text))}}
-        error -> error
+        :ok ->
+          library_keep()
+
+        {:error, {kind, text}} when kind in [:load, :upgrade] ->
+          {:error, {kind, refusal(:lists.suffix(~c"(1).", text))}}
+
+        error ->
+          error
       end
     else
       message = ~c"the native library of Penstock is missing. "
