@@ -130,7 +130,7 @@ works "no linker: the last line says what to do" in_dir "$path_host" env PATH="$
   'mix compile 2>&1 | tail -n 1 | grep "a C linker.* set PENSTOCK_NIF_PATH"'
 says "no crates: what the build needs" 'crates.io once or the crates from `cargo vendor`' \
   in_dir "$path_host" env CARGO_HOME="$tmp/no_crates" CARGO_NET_OFFLINE=true mix compile
-works "compiles" in_dir "$path_host" mix compile
+works "compiles without a warning" in_dir "$path_host" mix compile --warnings-as-errors
 nif=$path_host/_build/prod/lib/penstock/priv/native/penstock_nif.so
 works "puts the NIF under the build path" test -f "$nif"
 works "puts the alerts and the dashboard next to the NIF" \

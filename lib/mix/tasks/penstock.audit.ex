@@ -88,12 +88,12 @@ defmodule Mix.Tasks.Penstock.Audit do
 
   # The audit is no part of the library: a dependency has its sources. So the library compiles faster, and
   # no release has the audit. The archive has it compiled.
-  @audit :"Elixir.Penstock.Audit.Command"
+  @compile {:no_warn_undefined, Penstock.Audit.Command}
 
   @impl true
   def run(args) do
-    unless Code.ensure_loaded?(@audit), do: Code.eval_file(Path.join(root(), "audit/load.exs"))
-    @audit.run(args)
+    unless Code.ensure_loaded?(Penstock.Audit.Command), do: Code.eval_file(Path.join(root(), "audit/load.exs"))
+    Penstock.Audit.Command.run(args)
   end
 
   # Only Penstock itself is no dependency of the project.
