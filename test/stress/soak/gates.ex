@@ -69,13 +69,16 @@ defmodule Penstock.Stress.Soak.Gates do
           do: {opts[:name], Keeper.start(opts, module)}
 
     :ok = Ban.ban(gate.bans, "banned", :infinity)
-    {:deny, _ms} = RateLimiter.charge(gate.rates, "spent", @debt)
     keepers
   end
 
   # Starts what ends at each rest: the supervisors, the server, and the holder of the key that the storm
   # of gates never gets.
   def begin(gates) do
+    # The largest debt runs down in 36 minutes, so it is made again at each begin.
+    RateLimiter.reset(gates.gate.rates, "spent")
+    {:deny, _ms} = RateLimiter.charge(gates.gate.rates, "spent", @debt)
+
     tops = for lane <- [:keyed, :gate, :mixed], do: Kids.start_supervisors(top_gate(gates[lane]), gates[lane])
     server = {Penstock.Stress.Soak.Server, name: gates.mixed.server}
     {:ok, servers} = Supervisor.start_link([server], strategy: :one_for_one, max_restarts: 100_000_000)
