@@ -108,7 +108,8 @@ defmodule Penstock.Bench.Curves.Schedulers do
     :atomics.put(atomics, 1, @limit)
 
     %{
-      supervisor: sampler(fn -> DynamicSupervisor.start_child(supervisor, child) end, schedulers),
+      # The callers of one server wait for it, and so never run at once.
+      supervisor: sampler(fn -> DynamicSupervisor.start_child(supervisor, child) end, schedulers, 0),
       atomics: sampler(fn -> take_atomic(atomics) || :atomics.sub(atomics, 1, 1) end, schedulers),
       pool: sampler(fn -> Pool.try_acquire(:pool) end, schedulers)
     }
@@ -137,10 +138,10 @@ defmodule Penstock.Bench.Curves.Schedulers do
     :ets.update_counter(:semaphores, :row, [{2, 0}, {2, 1, @limit, @limit}], {:row, 0}) != [@limit, @limit]
   end
 
-  defp sampler(fun, schedulers) do
+  defp sampler(fun, schedulers, least_shared \\ @least_shared) do
     if shares_cores?(schedulers),
       do: Loop.sampler(fun, schedulers, @long_sample_ns, least_shared: 0, bound: true),
-      else: Loop.sampler(fun, schedulers, @sample_ns, least_shared: @least_shared, bound: true)
+      else: Loop.sampler(fun, schedulers, @sample_ns, least_shared: least_shared, bound: true)
   end
 
   defp shares_cores?(schedulers), do: schedulers > :erlang.system_info(:logical_processors)
