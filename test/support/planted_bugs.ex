@@ -17,6 +17,9 @@ defmodule MyApp.PlantedBugs do
     receive after: (ms -> value)
   end
 
+  @doc "Works for longer than the creation of all processes of a test takes, so that they all live at once."
+  def long_work(value \\ :done), do: work(value, 1_000)
+
   defmodule Server do
     # A server that lives until it is stopped, and starts a task for each message.
     @moduledoc false
@@ -33,7 +36,7 @@ defmodule MyApp.PlantedBugs do
 
     @impl true
     def handle_cast({:handle, message}, opts) do
-      start(opts[:gate], fn -> MyApp.PlantedBugs.work(message) end)
+      start(opts[:gate], fn -> MyApp.PlantedBugs.long_work(message) end)
       {:noreply, opts}
     end
 
@@ -47,7 +50,7 @@ defmodule MyApp.PlantedBugs.TaskForEach do
   @moduledoc false
   alias MyApp.PlantedBugs
 
-  def bug(items), do: items |> Enum.map(&Task.async(fn -> PlantedBugs.work(&1) end)) |> Task.await_many()
+  def bug(items), do: items |> Enum.map(&Task.async(fn -> PlantedBugs.long_work(&1) end)) |> Task.await_many()
 
   def twin(items) do
     for {:ok, item} <- Task.async_stream(items, &PlantedBugs.work/1, max_concurrency: 5), do: item
@@ -95,7 +98,7 @@ defmodule MyApp.PlantedBugs.NoMaxChildren do
   alias MyApp.PlantedBugs
 
   def bug(supervisor, n) do
-    for _ <- 1..n, do: {:ok, _task} = DynamicSupervisor.start_child(supervisor, {Task, &PlantedBugs.work/0})
+    for _ <- 1..n, do: {:ok, _task} = DynamicSupervisor.start_child(supervisor, {Task, &PlantedBugs.long_work/0})
   end
 
   def twin(supervisor, n) do
