@@ -43,7 +43,7 @@ defmodule Penstock.Sizing do
 
   # The part of the VM's processes that gates should leave to code that no gate knows of.
   @free_part 2
-  # What an application runs without a gate, if the caller does not say.
+  # The default number of processes that an application runs without a gate.
   @others 1_000
   # Work often has a second process, such as that of its connection.
   @per_permit 2

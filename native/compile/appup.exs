@@ -54,8 +54,8 @@ defmodule Mix.Tasks.Compile.PenstockAppup do
     loaded ++ for module <- from -- to, do: {:remove, {module, :soft_purge, :soft_purge}}
   end
 
-  # Of a new module too, since add_module would kill the processes that run code of an earlier
-  # change.
+  # Loads a new module in the same way. The instruction add_module would kill processes that run code
+  # of an earlier change.
   defp load(module), do: {:load_module, module, :soft_purge, :soft_purge, []}
 
   defp released do

@@ -1,5 +1,5 @@
 defmodule Penstock.Audit.Command do
-  # What `mix penstock.audit` does with its arguments. The task has the documentation.
+  # Runs `mix penstock.audit` with its arguments. The task has the documentation.
   @moduledoc false
 
   alias Penstock.Audit
