@@ -235,7 +235,7 @@ defmodule Penstock.GateTest do
           end
         end)
       end
-      |> Task.await_many(60_000)
+      |> Task.await_many(patience(60_000))
 
       for pool <- [a, b], do: assert(counts(pool) == {0, 0, 0} or Pool.info(pool).in_use == 0)
     end

@@ -136,7 +136,7 @@ defmodule Penstock.KillTest do
       survivors = for _ <- 1..4, do: actor()
       for pid <- survivors, do: ask(pid, steady)
       pids = storm(@kills, 4, killed)
-      for _ <- survivors, do: assert_receive(:through, 10_000)
+      for _ <- survivors, do: assert_receive(:through)
       kill_all(pids)
       eventually(fn -> counts(pool) == {0, 0, 0} end)
       assert Pool.try_acquire(pool, 2) == :ok
@@ -360,7 +360,7 @@ defmodule Penstock.KillTest do
           end
 
         on_exit(fn -> Enum.each(idle, &Process.exit(&1, :kill)) end)
-        for _ <- idle, do: assert_receive(:idle, 5_000)
+        for _ <- idle, do: assert_receive(:idle)
         Pool.update(pool, limit: 1)
 
         for _ <- 1..100 do

@@ -278,9 +278,9 @@ defmodule Penstock.MetricsTest do
       end
 
     scrapers = for format <- [:prometheus, :openmetrics], do: Task.async(fn -> scrape_until_stopped(format, 0) end)
-    Task.await_many(storms, 60_000)
+    Task.await_many(storms, patience(60_000))
     for scraper <- scrapers, do: send(scraper.pid, :stop)
-    for scraper <- scrapers, do: assert(Task.await(scraper, 60_000) > 0)
+    for scraper <- scrapers, do: assert(Task.await(scraper, patience(60_000)) > 0)
   end
 
   test "a gate that takes over a name counts from 0, and other kinds may take it" do

@@ -511,7 +511,7 @@ defmodule Penstock.PlugTest do
         end)
       end
 
-    for {_pid, ref} <- workers, do: assert_receive({:DOWN, ^ref, _, _, :normal}, 30_000)
+    for {_pid, ref} <- workers, do: assert_receive({:DOWN, ^ref, _, _, :normal}, patience(30_000))
     # A last request of each client waits until all permits of the dead are back.
     for client <- 1..2, do: assert(KeyedPool.acquire(gate, Penstock.IP.key({192, 0, 2, client}), permits: 3) == :ok)
     assert KeyedPool.info(gate).in_use == 6

@@ -289,7 +289,7 @@ defmodule Penstock.PoolInfoTest do
           end)
         end
 
-      for pid <- pids, do: assert_receive({:held, ^pid}, 5_000)
+      for pid <- pids, do: assert_receive({:held, ^pid})
       pids
     end
 

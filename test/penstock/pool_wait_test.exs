@@ -145,7 +145,7 @@ defmodule Penstock.PoolWaitTest do
 
       on_exit(fn -> Enum.each(pids, &Process.exit(&1, :kill)) end)
       :ok = Pool.release(pool)
-      passed = for _ <- 1..3_000, do: assert_receive({:passed, _}, 5_000)
+      passed = for _ <- 1..3_000, do: assert_receive({:passed, _})
       assert length(passed) == 3_000
       eventually(fn -> counts(pool) == {0, 0, 0} end)
     end

@@ -121,7 +121,7 @@ defmodule Penstock.RateLimiterTest do
               end
             end)
           end
-          |> Task.await_many(60_000)
+          |> Task.await_many(patience(60_000))
           |> List.flatten()
           |> Enum.reject(&is_nil/1)
           |> Enum.frequencies()

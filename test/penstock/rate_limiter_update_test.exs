@@ -68,9 +68,9 @@ defmodule Penstock.RateLimiterUpdateTest do
       await_updates(made)
       counts = for updater <- 1..@updaters, do: :counters.get(made, updater)
       :atomics.put(stop, 1, 1)
-      Task.await_many(updaters, 30_000)
+      Task.await_many(updaters, patience(30_000))
       assert Enum.min(counts) * 5 >= Enum.max(counts), inspect(counts, charlists: :as_lists)
-      assert Task.await(hitter, 30_000) > 0
+      assert Task.await(hitter, patience(30_000)) > 0
     end
 
     defp await_updates(made) do

@@ -75,7 +75,7 @@ defmodule Penstock.SpawnTest do
           await_down(monitor)
           assert Pool.try_acquire(pool) == :ok
           assert Pool.release(pool) == :ok
-          if @function == :spawn_link, do: assert_receive({:EXIT, ^pid, _}, 5_000)
+          if @function == :spawn_link, do: assert_receive({:EXIT, ^pid, _})
           assert mailbox() == []
         end
 
@@ -348,7 +348,7 @@ defmodule Penstock.SpawnTest do
         test = self()
         {:ok, _} = Penstock.spawn(pool, fn -> multiply(pool, test) end)
         # The 20 processes ask 100 times each, and 19 of the requests are admitted.
-        for _ <- 1..(20 * 100 - 19), do: assert_receive(:refused, 5_000)
+        for _ <- 1..(20 * 100 - 19), do: assert_receive(:refused)
         assert Pool.info(pool).peak == 20
         assert counts(pool) == {20, 20, 0}
         for %{pid: pid} <- Pool.holders(pool), do: Process.exit(pid, :kill)

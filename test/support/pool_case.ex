@@ -19,6 +19,9 @@ defmodule Penstock.PoolCase do
   @doc "Returns by how many times tests wait longer than on a real machine."
   def slowness, do: @slowness
 
+  @doc "Returns the time in ms that has `ms` on a real machine, and is longer on an emulated one."
+  def patience(ms), do: ms * @slowness
+
   @doc "Returns a pattern for the message about a name without a gate. It matches a hint as well."
   def not_running(kind, name),
     do:

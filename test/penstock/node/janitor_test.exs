@@ -221,7 +221,7 @@ defmodule Penstock.Node.JanitorTest do
         end)
       end
 
-    for _ <- pids, do: assert_receive(:held, 5_000)
+    for _ <- pids, do: assert_receive(:held)
     waiters = park_many(pool, 1)
     Enum.each(pids, &Process.exit(&1, :kill))
     assert answers(@many) == %{:ok => @many}

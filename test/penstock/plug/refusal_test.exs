@@ -215,7 +215,7 @@ defmodule Penstock.Plug.RefusalTest do
           end)
         end
 
-      for _ <- 1..50, do: assert_receive(:refused_at_once, 30_000)
+      for _ <- 1..50, do: assert_receive(:refused_at_once, patience(30_000))
       for {pid, _ref} <- refused, do: Process.exit(pid, :kill)
       for {_pid, ref} <- refused, do: assert_receive({:DOWN, ^ref, _, _, _})
       refute_received :refused_at_once

@@ -78,7 +78,7 @@ defmodule Penstock.Process.GatedChildCrashTest do
     end)
 
     send(pinger.pid, :enough)
-    {supervisor, Task.await(pinger, 60_000), competitors}
+    {supervisor, Task.await(pinger, patience(60_000)), competitors}
   end
 
   defp children(supervisor) do

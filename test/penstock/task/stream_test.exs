@@ -3,7 +3,7 @@ defmodule Penstock.Task.StreamTest do
   # `Task.async_stream` has neither. differential_test.exs compares Penstock with Elixir, and
   # stream_*_test.exs test refusals, timeouts and kills.
   use ExUnit.Case, async: true
-  import Penstock.PoolCase, only: [all_back: 2, eventually: 1]
+  import Penstock.PoolCase, only: [all_back: 2, eventually: 1, patience: 1]
 
   alias Penstock.Pool
   alias Penstock.Task, as: Bounded
@@ -56,7 +56,7 @@ defmodule Penstock.Task.StreamTest do
           end)
         end
 
-      for {n, results, messages} <- Task.await_many(streams, 60_000) do
+      for {n, results, messages} <- Task.await_many(streams, patience(60_000)) do
         assert results == for(x <- items, do: {:ok, {n, x}})
         assert messages == []
       end

@@ -1,7 +1,7 @@
 defmodule Penstock.Task.StreamTimeoutTest do
   # Tests the `:timeout` of a stream: which tasks it ends, and after which time.
   use ExUnit.Case, async: true
-  import Penstock.PoolCase, only: [all_back: 2]
+  import Penstock.PoolCase, only: [all_back: 2, patience: 1]
 
   alias Penstock.Pool
   alias Penstock.Task, as: Bounded
@@ -123,18 +123,18 @@ defmodule Penstock.Task.StreamTimeoutTest do
       consumer =
         Task.async(fn ->
           name
-          |> Bounded.async_stream([1, 2], fun, timeout: 3_000, on_timeout: :kill_task, max_concurrency: 2)
+          |> Bounded.async_stream([1, 2], fun, timeout: patience(3_000), on_timeout: :kill_task, max_concurrency: 2)
           |> Enum.to_list()
         end)
 
       for _ <- 1..2, do: assert_receive(:runs)
       started = System.monotonic_time(:millisecond)
-      receive after: (2_000 -> :ok)
+      receive after: (patience(2_000) -> :ok)
       Process.unlink(owner)
       GenServer.stop(owner)
-      assert Task.await(consumer) == [exit: :timeout, exit: :timeout]
+      assert Task.await(consumer, patience(10_000)) == [exit: :timeout, exit: :timeout]
       # If the 3,000 ms had begun again at the close, the tasks would end after 5,000 ms.
-      assert System.monotonic_time(:millisecond) - started < 4_500
+      assert System.monotonic_time(:millisecond) - started < patience(4_500)
     end
 
     test "costs the stream monitor few reductions while no task runs" do

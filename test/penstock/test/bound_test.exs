@@ -156,7 +156,7 @@ defmodule Penstock.Test.BoundTest do
     |> Enum.map(fn n ->
       Task.async(fn -> assert_peak(n, fn -> for _ <- 1..n, do: spawn(&PlantedBugs.block/0) end) end)
     end)
-    |> Task.await_many(60_000)
+    |> Task.await_many(Penstock.PoolCase.patience(60_000))
   end
 
   test "one within another: from OTP 27 on" do

@@ -50,7 +50,7 @@ defmodule Penstock.Test.CensusTest do
         Delivery.all(tracer, event)
       end)
 
-    assert %{announced: announced} = Task.await(task, 30_000)
+    assert %{announced: announced} = Task.await(task, Penstock.PoolCase.patience(30_000))
     assert announced != %{}
   end
 end

@@ -150,7 +150,7 @@ defmodule Penstock.Test.LeakTest do
     |> Enum.map(fn _ ->
       Task.async(fn -> for _ <- 1..5, do: refute_leak(fn -> PlantedBugs.LeakedTable.twin([1]) end) end)
     end)
-    |> Task.await_many(60_000)
+    |> Task.await_many(Penstock.PoolCase.patience(60_000))
   end
 
   test "bad arguments" do
