@@ -6,6 +6,7 @@ defmodule Penstock.Audit do
   # ask the rules, and leave out what comments and the baseline allow.
 
   alias Penstock.Audit.{Compile, ConfigFile, Finding, Generated, Project, Reach, Rules, Source, Suppress}
+  alias Penstock.Audit.Reach.Waits
 
   @rules [
     Rules.ProcessPerElement,
@@ -126,7 +127,7 @@ defmodule Penstock.Audit do
 
     with {:ok, traces} <- Task.await(compilation, :infinity), {:ok, parsed} <- parsed do
       sources = walk(parsed, traces)
-      modules = sources |> Enum.flat_map(& &1.modules) |> Generated.inline() |> Reach.prepare()
+      modules = sources |> Enum.flat_map(& &1.modules) |> Generated.inline() |> Waits.spread()
       reach = Reach.build(modules, unit.root != nil)
       files = ConfigFile.load(Project.roots(unit), unit.files)
       findings = Enum.flat_map(modules, &check(%{&1 | reach: reach}, rules)) ++ check_files(files, rules)

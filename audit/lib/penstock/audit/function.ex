@@ -27,4 +27,8 @@ defmodule Penstock.Audit.Function do
   @doc "Returns `{module, name, arity}`."
   @spec mfa(t) :: {module, atom, arity}
   def mfa(function), do: {function.module, function.name, function.arity}
+
+  @doc "Returns the name of a function as text."
+  @spec show({module, atom, arity}) :: String.t()
+  def show({module, name, arity}), do: "#{inspect(module)}.#{name}/#{arity}"
 end

@@ -2,7 +2,8 @@ defmodule Penstock.Audit.Named do
   @moduledoc false
   # Servers with a registered name, of which a second start fails: there is one for each name.
 
-  alias Penstock.Audit.{Known, Origin, Reach}
+  alias Penstock.Audit.{Known, Origin}
+  alias Penstock.Audit.Reach.{Graph, Levels}
 
   @starts [:start, :start_link, :start_monitor]
 
@@ -49,7 +50,7 @@ defmodule Penstock.Audit.Named do
 
   @doc "Returns the same for a module that is the child of a supervisor."
   def child(reach, module) do
-    mfas = for {{^module, _name, _arity} = mfa, _function} <- reach.functions, Reach.starter?(reach, mfa), do: mfa
+    mfas = for {{^module, _name, _arity} = mfa, _function} <- reach.functions, Graph.starter?(reach, mfa), do: mfa
 
     # A child's spec may name another function than the usual one.
     case Enum.filter(mfas, fn {_module, name, _arity} -> name in @starts end) do
@@ -66,7 +67,7 @@ defmodule Penstock.Audit.Named do
   def weaken(:one, _judgement, _reach, _function, _call), do: nil
 
   def weaken(:key, %{kind: :event} = judgement, reach, function, call) do
-    levels = for index <- Reach.indices(length(call.origins)), do: Reach.value_level(reach, function, call, index)
+    levels = for index <- 0..(length(call.origins) - 1)//1, do: Levels.value(reach, function, call, index)
     if Enum.max(levels, fn -> 0 end) <= Origin.own_level(), do: %{judgement | severity: :medium}, else: judgement
   end
 

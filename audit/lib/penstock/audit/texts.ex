@@ -5,6 +5,7 @@ defmodule Penstock.Audit.Texts do
 
   alias Penstock.Audit
   alias Penstock.Audit.{ConfigFile, Finding, Generated, Reach, Source, Suppress}
+  alias Penstock.Audit.Reach.Waits
 
   @key __MODULE__
 
@@ -41,7 +42,7 @@ defmodule Penstock.Audit.Texts do
         Source.walk(source, nil)
       end
 
-    modules = sources |> Enum.flat_map(& &1.modules) |> Generated.inline() |> Reach.prepare()
+    modules = sources |> Enum.flat_map(& &1.modules) |> Generated.inline() |> Waits.spread()
     reach = Reach.build(modules)
     configs = configs(texts)
 

@@ -2,7 +2,7 @@ defmodule Penstock.Audit.Rules.Code do
   @moduledoc false
   # Functions that the rules for code share.
 
-  alias Penstock.Audit.{Entries, Finding, Function, Known, Module, Named, Reach}
+  alias Penstock.Audit.{Entries, Finding, Function, Judge, Known, Module, Named, Reach}
 
   @doc "Returns the finding of a rule at a call."
   def finding(rule, module, function, call, severity, message, rewrite \\ nil) do
@@ -55,7 +55,7 @@ defmodule Penstock.Audit.Rules.Code do
 
   @doc "Returns the judgement of a call that creates a process of `kind`, or nil."
   def spawn_judgement(module, function, call, kind) do
-    judgement = module |> Reach.judge(function, call, Known.awaitable?(kind)) |> stopping(function, call)
+    judgement = module |> Judge.call(function, call, Known.awaitable?(kind)) |> stopping(function, call)
 
     cond do
       judgement == nil ->
@@ -126,9 +126,9 @@ defmodule Penstock.Audit.Rules.Code do
   end
 
   @doc "Returns the name of a function for a message."
-  def name(function), do: Reach.show(Function.mfa(function))
+  def name(function), do: Function.show(Function.mfa(function))
 
   @doc "Returns how a message calls the function that is called."
   def called({module, name, arity}) when module in [:erlang, Kernel, nil], do: "#{name}/#{arity}"
-  def called(mfa), do: Reach.show(mfa)
+  def called(mfa), do: Function.show(mfa)
 end

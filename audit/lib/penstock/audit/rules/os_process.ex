@@ -4,7 +4,7 @@ defmodule Penstock.Audit.Rules.OSProcess do
 
   @behaviour Penstock.Audit.Rule
 
-  alias Penstock.Audit.{Known, Reach}
+  alias Penstock.Audit.{Judge, Known}
   alias Penstock.Audit.Rules.Code
 
   @ports [
@@ -55,11 +55,11 @@ defmodule Penstock.Audit.Rules.OSProcess do
     end
   end
 
-  defp judge(module, function, call, false), do: Reach.judge(module, function, call, false)
+  defp judge(module, function, call, false), do: Judge.call(module, function, call, false)
 
   # A loop that waits for each program has one at a time, unless its body runs in tasks.
   defp judge(module, function, call, true) do
-    case Reach.judge(module, function, call, false) do
+    case Judge.call(module, function, call, false) do
       %{kind: :element, level: level} = judgement ->
         cond do
           spawned?(call) -> judgement

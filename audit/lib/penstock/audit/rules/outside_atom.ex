@@ -4,7 +4,8 @@ defmodule Penstock.Audit.Rules.OutsideAtom do
 
   @behaviour Penstock.Audit.Rule
 
-  alias Penstock.Audit.{Entries, Origin, Reach, Rewrite}
+  alias Penstock.Audit.{Entries, Origin, Rewrite}
+  alias Penstock.Audit.Reach.Levels
   alias Penstock.Audit.Rules.Code
 
   @makers %{
@@ -82,7 +83,7 @@ defmodule Penstock.Audit.Rules.OutsideAtom do
     level =
       call.origins
       |> Enum.with_index()
-      |> Enum.map(fn {_origin, index} -> Reach.value_level(module.reach, function, call, index) end)
+      |> Enum.map(fn {_origin, index} -> Levels.value(module.reach, function, call, index) end)
       |> Enum.max(fn -> 0 end)
 
     bounded? = Enum.any?(call.frames, fn {_id, kind, data} -> kind == :guard and data in [:member, :exists, :limit] end)

@@ -4,7 +4,7 @@ defmodule Penstock.Audit.Rules.PilingTimer do
 
   @behaviour Penstock.Audit.Rule
 
-  alias Penstock.Audit.{Entries, Reach, Source}
+  alias Penstock.Audit.{Entries, Judge, Source}
   alias Penstock.Audit.Rules.Code
 
   @repeating [{:timer, :send_interval}, {:timer, :apply_interval}, {:timer, :apply_repeatedly}]
@@ -52,7 +52,7 @@ defmodule Penstock.Audit.Rules.PilingTimer do
   end
 
   defp judge(function, call, module) do
-    case Reach.judge(module, function, call, false) do
+    case Judge.call(module, function, call, false) do
       nil -> []
       judgement -> judged(key(call), judgement, function, call, module)
     end

@@ -4,7 +4,8 @@ defmodule Penstock.Audit.Rules.ServerPerEvent do
 
   @behaviour Penstock.Audit.Rule
 
-  alias Penstock.Audit.{Function, Known, Named, Reach}
+  alias Penstock.Audit.{Function, Judge, Known, Named}
+  alias Penstock.Audit.Reach.Graph
   alias Penstock.Audit.Rules.Code
 
   @starters [:start, :start_link, :start_monitor]
@@ -28,7 +29,7 @@ defmodule Penstock.Audit.Rules.ServerPerEvent do
         not starting?(module, function),
         starts?(module, function, call),
         not stopped?(function, call),
-        judgement = Reach.judge(module, function, call, false),
+        judgement = Judge.call(module, function, call, false),
         judgement =
           judgement && module |> named(function, call) |> Named.weaken(judgement, module.reach, function, call),
         judgement != nil do
@@ -40,7 +41,7 @@ defmodule Penstock.Audit.Rules.ServerPerEvent do
   defp starting?(_module, %{name: :init}), do: true
 
   defp starting?(module, %{name: name} = function) when name in @starters,
-    do: Reach.starter?(module.reach, Function.mfa(function))
+    do: Graph.starter?(module.reach, Function.mfa(function))
 
   defp starting?(_module, _function), do: false
 
@@ -62,6 +63,6 @@ defmodule Penstock.Audit.Rules.ServerPerEvent do
       (elem(call.mfa, 1) in @starters and
          module.reach.edges
          |> Map.get(Function.mfa(function), [])
-         |> Enum.any?(fn {to, other} -> other == call and Reach.starter?(module.reach, to) end))
+         |> Enum.any?(fn {to, other} -> other == call and Graph.starter?(module.reach, to) end))
   end
 end

@@ -4,7 +4,8 @@ defmodule Penstock.Audit.Rules.UnlimitedStream do
 
   @behaviour Penstock.Audit.Rule
 
-  alias Penstock.Audit.{Known, Reach, Rewrite}
+  alias Penstock.Audit.{Known, Rewrite}
+  alias Penstock.Audit.Reach.Levels
   alias Penstock.Audit.Rules.Code
 
   @infinity "max_concurrency: :infinity"
@@ -80,7 +81,7 @@ defmodule Penstock.Audit.Rules.UnlimitedStream do
   defp attribute(expression, _module), do: expression
 
   defp severity(module, function, call) do
-    level = Reach.count_level(module.reach, function, call, Known.loop(call.mfa))
+    level = Levels.count(module.reach, function, call, Known.loop(call.mfa))
     guard? = Enum.any?(call.frames, fn {_id, kind, data} -> kind == :gate or (kind == :guard and data == :limit) end)
 
     cond do

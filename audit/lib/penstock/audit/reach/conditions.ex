@@ -1,0 +1,33 @@
+defmodule Penstock.Audit.Reach.Conditions do
+  @moduledoc false
+  # What the code around a call leaves of the strength with which outsiders or loops reach it.
+
+  @outsider 3
+  @partly 2
+
+  @doc "Returns the strength of what outsiders decide alone."
+  def outsider, do: @outsider
+
+  @doc "Returns the strength of what outsiders decide in part."
+  def partly, do: @partly
+
+  @doc "Returns the strength at a call. Conditions around it lower that of the function."
+  def weaken(strength, call), do: Enum.reduce(call.frames, strength, &weaken_by/2)
+
+  @doc "Returns the strength inside of one more frame."
+  def weaken_by({_id, :gate, _mfa}, _strength), do: 0
+  def weaken_by({_id, :guard, :limit}, _strength), do: 0
+  def weaken_by({_id, :guard, :unset}, _strength), do: 0
+  def weaken_by({_id, :guard, :exists}, strength), do: min(strength, @partly)
+  def weaken_by(_frame, strength), do: strength
+
+  @doc """
+  Returns the frames without conditions that say that a thing is absent.
+
+  A message about a thing that exists may come many times; one that makes it exist may not.
+  """
+  def absent([{_absent, :absent, _none}, guard | frames]), do: [guard | absent(frames)]
+  def absent([{_id, :guard, :exists}, {_branch, :branch, _none} | frames]), do: absent(frames)
+  def absent([frame | frames]), do: [frame | absent(frames)]
+  def absent([]), do: []
+end
