@@ -11,19 +11,14 @@ defmodule Penstock.Audit.Walk do
   #   * `calls`, `awaits`, `reads`, `specs` - what was found
 
   alias Penstock.Audit.{Call, Condition, Known, Origin, Polarity, Query, Scope, Spec}
+  alias Penstock.Audit.Walk.{Guard, Pattern, Place, Result, Target}
 
-  @own_keys [:assigns, :private, :adapter, :endpoint, :state]
+  import Pattern, only: [bind: 3, bind_generator: 3, names: 1, patterns: 1, read: 2]
+  import Place, only: [await: 1, await: 2, branched: 2, guarded: 2, leave: 2, push: 3, spawned?: 1]
   @operators [:+, :-, :*, :/, :<>, :++, :--, :==, :!=, :===, :!==, :<, :>, :<=, :>=, :!, :not, :in]
-  @takes [:take, :slice, :take_random, :split]
-  @chunks [:chunk_every, :chunk]
-  @same_count [:map, :with_index, :zip, :map_reduce, :reverse, :sort, :sort_by, :shuffle]
   @discarding [:each, :foreach]
   # A range in the text up to more than this is as good as no bound.
   @many 10_000
-  # Functions of Stream that call a function until their consumer stops.
-  @endless [:repeatedly, :iterate, :unfold, :resource, :cycle, :interval]
-  @elements [:at, :fetch!, :find, :random, :max, :min, :max_by, :min_by, :find_value]
-  @joins [:concat, :zip, :into, :intersperse, :reduce, :zip_with]
 
   @doc "Walks through a clause with `params` and `body`; returns the state."
   def clause(params, guards, body, index, settings) do
@@ -54,59 +49,6 @@ defmodule Penstock.Audit.Walk do
     Map.put(state, :result, origin)
   end
 
-  # --- patterns
-
-  # A variable for a literal, as in `"name" = key`, has that value.
-  defp bind({:=, _meta, [literal, {name, _, context} = variable]}, _origin, state)
-       when (is_binary(literal) or is_atom(literal) or is_number(literal)) and is_atom(name) and is_atom(context),
-       do: bind(variable, Origin.fixed(), state)
-
-  defp bind({:=, _meta, [left, right]}, origin, state), do: bind(right, origin, bind(left, origin, state))
-  defp bind({:when, _meta, args}, origin, state), do: Enum.reduce(Enum.drop(args, -1), state, &bind(&1, origin, &2))
-  defp bind({:\\, _meta, [pattern, _default]}, origin, state), do: bind(pattern, origin, state)
-  defp bind({:"::", _meta, [pattern, _type]}, origin, state), do: bind(pattern, Origin.part(origin), state)
-  defp bind({:^, _meta, [{name, _, _}]}, _origin, state), do: read(name, state)
-
-  defp bind({:%{}, _meta, pairs}, origin, state), do: bind_pairs(pairs, origin, state)
-  defp bind({:%, _meta, [_struct, {:%{}, _, pairs}]}, origin, state), do: bind_pairs(pairs, origin, state)
-
-  defp bind([{:|, _meta, [head, tail]}], origin, state),
-    do: bind(tail, origin, bind(head, Origin.element(origin), state))
-
-  defp bind(list, origin, state) when is_list(list) do
-    Enum.reduce(list, state, fn
-      {:|, _meta, [head, tail]}, state -> bind(tail, origin, bind(head, Origin.element(origin), state))
-      pattern, state -> bind(pattern, Origin.element(origin), state)
-    end)
-  end
-
-  defp bind({left, right}, origin, state), do: bind(right, Origin.part(origin), bind(left, Origin.part(origin), state))
-  defp bind({:{}, _meta, parts}, origin, state), do: Enum.reduce(parts, state, &bind(&1, Origin.part(origin), &2))
-  defp bind({:<<>>, _meta, parts}, origin, state), do: Enum.reduce(parts, state, &bind(&1, Origin.part(origin), &2))
-  defp bind({:<>, _meta, parts}, origin, state), do: Enum.reduce(parts, state, &bind(&1, Origin.part(origin), &2))
-
-  defp bind({name, _meta, context}, origin, state) when is_atom(name) and is_atom(context) do
-    %{
-      state
-      | env: Map.put(state.env, name, origin),
-        marks: Map.delete(state.marks, name),
-        targets: Map.delete(state.targets, name)
-    }
-  end
-
-  defp bind(_literal, _origin, state), do: state
-
-  defp bind_pairs(pairs, origin, state) do
-    Enum.reduce(pairs, state, fn
-      {key, pattern}, state when key in @own_keys -> bind(pattern, Origin.own(), state)
-      {{:^, _, [{name, _, _}]}, pattern}, state -> bind(pattern, Origin.part(origin), read(name, state))
-      {_key, pattern}, state -> bind(pattern, Origin.part(origin), state)
-      _other, state -> state
-    end)
-  end
-
-  defp read(name, state), do: %{state | reads: MapSet.put(state.reads, name)}
-
   # --- expressions
 
   defp eval({:__block__, _meta, []}, _use, state), do: {Origin.fixed(), state}
@@ -118,7 +60,7 @@ defmodule Penstock.Audit.Walk do
     state =
       Enum.reduce(init, state, fn expression, state ->
         {_origin, state} = eval(expression, :discarded, state)
-        guarded(leaving_kind(expression, state), state)
+        guarded(Guard.leaving(expression, state), state)
       end)
 
     {origin, state} = eval(last, use, state)
@@ -128,7 +70,7 @@ defmodule Penstock.Audit.Walk do
   defp eval({:=, _meta, [pattern, expression]}, _use, state) do
     {origin, state} = eval(expression, {:bound, names(pattern)}, state)
     mark = Condition.kind(expression, state.scope, state.marks, state.limits)
-    target = target_name(expression, state) || child(expression, state)
+    target = Target.of(expression, state)
     state = bind(pattern, origin, state)
 
     case pattern do
@@ -157,21 +99,21 @@ defmodule Penstock.Audit.Walk do
   defp eval({:case, _meta, [subject, [{:do, clauses} | _]]}, use, state) when is_list(clauses) do
     {origin, asked} = eval(subject, :used, guarded(Condition.started(clauses), state))
     state = %{asked | frames: state.frames}
-    kind = subject_kind(subject, clauses, state)
+    kind = Guard.subject(subject, clauses, state)
     inner = push(:branch, nil, state)
     clauses(clauses, [origin], use, inner, state, &Polarity.clause(kind, subject, &1, &2))
   end
 
   defp eval({name, _meta, [condition, [{:do, _} | _] = blocks]}, use, state) when name in [:if, :unless] do
     {_origin, state} = eval(condition, :used, state)
-    kind = condition_kind(condition, state)
+    kind = Guard.condition(condition, state)
 
     {origins, inner} =
       Enum.map_reduce(blocks, state, fn {key, body}, inner ->
         env = inner.env
         holds? = key == :do == (name == :if)
         inner = kind |> Polarity.branch(condition, holds?) |> branched(%{inner | frames: state.frames})
-        inner = if name == :unless or negated?(condition), do: push(:absent, nil, inner), else: inner
+        inner = if name == :unless or Guard.negated?(condition), do: push(:absent, nil, inner), else: inner
         {origin, inner} = eval(body, use, inner)
         {origin, %{inner | env: env}}
       end)
@@ -184,7 +126,7 @@ defmodule Penstock.Audit.Walk do
       Enum.map_reduce(clauses, state, fn
         {:->, _, [[condition], body]}, inner ->
           {_origin, inner} = eval(condition, :used, inner)
-          inner = condition |> condition_kind(inner) |> Polarity.branch(condition, true) |> branched(inner)
+          inner = condition |> Guard.condition(inner) |> Polarity.branch(condition, true) |> branched(inner)
           env = inner.env
           {origin, inner} = eval(body, use, inner)
           {origin, %{inner | env: env}}
@@ -205,12 +147,12 @@ defmodule Penstock.Audit.Walk do
           {origin, inner} = eval(expression, {:bound, names(pattern)}, inner)
           {patterns, guards} = patterns([pattern])
           clause = Condition.clause(patterns, guards, inner.scope, inner.limits)
-          kind = expression |> kind(inner) |> Polarity.clause(expression, hd(patterns), [])
+          kind = expression |> Guard.kind(inner) |> Polarity.clause(expression, hd(patterns), [])
           bind(pattern, origin, branched(Condition.stronger(kind, clause), inner))
 
         expression, inner ->
           {_origin, inner} = eval(expression, :used, inner)
-          guarded(filter_kind(kind(expression, inner)), inner)
+          guarded(Guard.filter(expression, inner), inner)
       end)
 
     {origin, inner} = eval(blocks[:do], use, inner)
@@ -248,7 +190,7 @@ defmodule Penstock.Audit.Walk do
 
         filter, {count, inner} ->
           {_origin, inner} = eval(filter, :used, inner)
-          {count, guarded(filter_kind(kind(filter, inner)), inner)}
+          {count, guarded(Guard.filter(filter, inner), inner)}
       end)
 
     {origin, inner} = eval(Keyword.get(blocks, :do), if(use == :discarded, do: :discarded, else: :used), inner)
@@ -300,14 +242,14 @@ defmodule Penstock.Audit.Walk do
 
   defp eval({operator, _meta, [left, right]}, use, state) when operator in [:&&, :and] do
     {_origin, inner} = eval(left, :used, state)
-    inner = left |> kind(inner) |> Polarity.branch(left, true) |> guarded(inner)
+    inner = left |> Guard.kind(inner) |> Polarity.branch(left, true) |> guarded(inner)
     {origin, inner} = eval(right, use, inner)
     {origin, leave(inner, state)}
   end
 
   defp eval({operator, _meta, [left, right]}, use, state) when operator in [:||, :or] do
     {first, state} = eval(left, use, state)
-    {second, inner} = eval(right, use, left |> kind(state) |> Polarity.branch(left, false) |> guarded(state))
+    {second, inner} = eval(right, use, left |> Guard.kind(state) |> Polarity.branch(left, false) |> guarded(state))
     {Origin.join(first, second), leave(inner, state)}
   end
 
@@ -352,7 +294,7 @@ defmodule Penstock.Audit.Walk do
   defp eval({{:., _dot, [subject, name]}, meta, []} = node, use, state) when is_atom(name) do
     if meta[:no_parens] && Scope.module(state.scope, subject) == nil do
       {origin, state} = eval(subject, :used, state)
-      {if(name in @own_keys, do: Origin.own(), else: Origin.part(origin)), state}
+      {if(Pattern.own_key?(name), do: Origin.own(), else: Origin.part(origin)), state}
     else
       remote(node, subject, name, [], meta, use, state)
     end
@@ -447,15 +389,15 @@ defmodule Penstock.Audit.Walk do
       frames: state.frames,
       clause: state.clause,
       use: use,
-      target: if(Known.spawner(mfa), do: args |> List.first() |> target_name(state)),
-      child: if(Known.spawner(mfa) == :child, do: args |> List.last() |> child_module(state))
+      target: if(Known.spawner(mfa), do: args |> List.first() |> Target.supervisor(state)),
+      child: if(Known.spawner(mfa) == :child, do: args |> List.last() |> Target.child(state))
     }
 
     state = state |> record(record) |> specs(mfa, args, meta)
     state = if Known.await?(mfa), do: await(state), else: state
     state = functions(mfa, args, origins, meta, use, state)
     state = targets(mfa, args, record, state)
-    {result(mfa, args, origins, state), state}
+    {Result.origin(mfa, args, origins, state), state}
   end
 
   defp record(state, call), do: %{state | calls: [call | state.calls]}
@@ -464,7 +406,7 @@ defmodule Penstock.Audit.Walk do
     if Enum.any?(args, &function?/1) do
       {inner, params, inner_use} = around(mfa, origins, meta, use, state)
 
-      inner = if Known.loop(mfa), do: guarded(collection_kind(args, state), inner), else: inner
+      inner = if Known.loop(mfa), do: guarded(Guard.arguments(args, state), inner), else: inner
 
       inner =
         Enum.reduce(args, inner, fn arg, inner ->
@@ -477,18 +419,12 @@ defmodule Penstock.Audit.Walk do
     end
   end
 
-  # A collection that was computed from a limit, as `free = Enum.take(jobs, @most - map_size(running))`.
-  defp collection_kind(args, state) do
-    kinds = for {name, _meta, context} <- args, is_atom(name) and is_atom(context), do: state.marks[name]
-    if :limit in kinds, do: :limit
-  end
-
   # The frame around the functions that a call gets, and the origins of their parameters.
   defp around({_module, name, _arity} = mfa, origins, meta, use, state) do
     cond do
       index = Known.loop(mfa) ->
         # A later step of the pipe may take a few of the elements.
-        origin = if name in @endless, do: Origin.own(), else: Enum.at(origins, index) || Origin.own()
+        origin = if Result.endless?(name), do: Origin.own(), else: Enum.at(origins, index) || Origin.own()
         use = if use == :discarded or name in @discarding, do: :discarded, else: :used
         {push(:loop, {origin, mfa, meta[:line]}, state), [Origin.element(origin)], use}
 
@@ -567,7 +503,7 @@ defmodule Penstock.Audit.Walk do
   # `spawn(Module, :name, args)` calls that function, in a process of its own.
   defp targets(mfa, args, record, state) do
     with kind when kind != nil <- Known.spawner(mfa),
-         {subject, name, list} when is_atom(name) and is_list(list) <- target(mfa, args),
+         {subject, name, list} when is_atom(name) and is_list(list) <- Target.function(mfa, args),
          module when module != nil <- Scope.module(state.scope, subject) do
       {_origins, state} = eval_list(list, state)
       frame = {state.next, :spawned, {mfa, record.line, record.column}}
@@ -585,20 +521,6 @@ defmodule Penstock.Audit.Walk do
     end
   end
 
-  defp target({_module, _name, arity}, args) when arity >= 3 do
-    case Enum.drop_while(args, &(not alias?(&1))) do
-      [subject, name, list | _opts] when is_list(list) -> {subject, name, list}
-      [_supervisor, subject, name, list | _opts] when is_list(list) -> {subject, name, list}
-      _other -> nil
-    end
-  end
-
-  defp target(_mfa, _args), do: nil
-
-  defp alias?({:__aliases__, _, _}), do: true
-  defp alias?({:__MODULE__, _, _}), do: true
-  defp alias?(value), do: is_atom(value)
-
   defp specs(state, mfa, args, meta) do
     case Spec.of_call(mfa, args, meta, state.scope) do
       nil -> state
@@ -613,170 +535,10 @@ defmodule Penstock.Audit.Walk do
     end
   end
 
-  # --- origins of results
-
-  defp result({module, name, _arity} = mfa, args, origins, state) do
-    first = List.first(origins) || Origin.fixed()
-
-    cond do
-      Known.fixed?(mfa) ->
-        Origin.fixed()
-
-      Known.reads_outside?(mfa) ->
-        Origin.outside()
-
-      # The application chose whom it asked.
-      Known.reads_answer?(mfa) ->
-        Origin.argument()
-
-      # The caller that chooses the file decides how many lines it has.
-      Known.reads_file?(mfa) ->
-        Origin.part(first)
-
-      Known.measures(mfa) == :size ->
-        Origin.counted(first)
-
-      Known.measures(mfa) == :digest ->
-        Origin.own()
-
-      module in [Enum, Stream] ->
-        enumerated(name, args, origins, first)
-
-      module in [Map, Keyword, Access] and name in [:get, :fetch, :fetch!, :pop] ->
-        Origin.part(first)
-
-      Known.passes?(mfa) ->
-        Origin.join_all(origins)
-
-      returns = module == state.scope.module && state.returns[{name, length(args)}] ->
-        Origin.apply(returns, origins)
-
-      # A local function, a macro, or a function of an import.
-      module in [nil, state.scope.module] ->
-        args
-        |> Enum.zip(origins)
-        |> Enum.reject(&carrier?/1)
-        |> Enum.map(&elem(&1, 1))
-        |> Origin.join_all()
-        |> Origin.at_least_own()
-
-      # A function of another module returns its own data, with any arguments.
-      true ->
-        Origin.own()
-    end
-  end
-
-  # A helper that gets all of a connection or a state mostly returns what the application put there.
-  defp carrier?({{name, _meta, context}, _origin}), do: name in [:conn, :socket, :state] and is_atom(context)
-  defp carrier?(_arg), do: false
-
-  defp enumerated(name, args, origins, first) do
-    cond do
-      name in @takes and fixed_size?(args) -> Origin.limited(first)
-      name in @chunks -> Origin.chunked(first)
-      name in @same_count -> Origin.mapped(first, Origin.own())
-      name in @elements -> Origin.element(first)
-      name in @endless -> Origin.argument()
-      name in @joins -> Origin.join_all(origins)
-      true -> first
-    end
-  end
-
-  defp fixed_size?([_collection, count | _rest]), do: is_integer(count) or match?({:@, _, _}, count)
-  defp fixed_size?(_args), do: false
-
   # --- helpers
-
-  defp kind(expression, state), do: Condition.kind(expression, state.scope, state.marks, state.limits)
-
-  # A function of the state that is nil is there at most once.
-  defp subject_kind(subject, clauses, state) do
-    nil? = Enum.any?(clauses, &match?({:->, _, [[pattern], _]} when pattern in [nil, true, false], &1))
-
-    guards =
-      for {:->, _, [patterns, _body]} <- clauses, reduce: nil do
-        kind ->
-          {patterns, guards} = patterns(patterns)
-          Condition.stronger(kind, Condition.clause(patterns, guards, state.scope, state.limits))
-      end
-
-    own = if nil? and Condition.field?(subject), do: :unset
-    subject |> kind(state) |> Condition.stronger(own) |> Condition.stronger(guards)
-  end
-
-  # `if busy?, do: raise("busy")` guards what comes after it.
-  defp leaving_kind({name, _meta, [condition, [{:do, body} | _]]}, state) when name in [:if, :unless] do
-    if leaves?(body), do: condition_kind(condition, state)
-  end
-
-  defp leaving_kind(_expression, _state), do: nil
-
-  defp leaves?({:__block__, _meta, expressions}), do: expressions |> List.last() |> leaves?()
-  defp leaves?({name, _meta, args}), do: name in [:raise, :throw, :exit, :reraise] and is_list(args)
-  defp leaves?(_expression), do: false
-
-  defp condition_kind(condition, state) do
-    if Condition.field?(unwrap(condition)), do: :unset, else: kind(condition, state)
-  end
-
-  # A filter looks at one element, which does not bound how many elements there are.
-  defp filter_kind(kind) when kind in [:limit, :member], do: kind
-  defp filter_kind(_kind), do: nil
-
-  defp negated?(condition), do: unwrap(condition) != condition
-
-  defp unwrap({operator, _meta, [expression]}) when operator in [:!, :not], do: unwrap(expression)
-  defp unwrap(expression), do: expression
-
-  defp branched(kind, state), do: guarded(kind, push(:branch, nil, state))
-
-  defp guarded(nil, state), do: state
-  defp guarded(kind, state), do: push(:guard, kind, state)
-
-  defp push(kind, data, state), do: %{state | frames: [{state.next, kind, data} | state.frames], next: state.next + 1}
-
-  # Leaves a block: what it bound is gone.
-  defp leave(inner, state), do: Map.merge(inner, Map.take(state, [:frames, :env, :marks, :targets, :scope]))
 
   defp put(map, _name, nil), do: map
   defp put(map, name, value), do: Map.put(map, name, value)
-
-  # The name of the supervisor that an expression or a variable stands for, or nil.
-  defp target_name({name, _meta, context} = variable, state) when is_atom(name) and is_atom(context),
-    do: atom(state.targets[name]) || Spec.name(variable, state.scope)
-
-  defp target_name(expression, state), do: Spec.name(expression, state.scope)
-
-  defp atom(target), do: if(is_atom(target), do: target)
-
-  # The module of a child that an expression or a variable specifies, or nil.
-  defp child_module({name, _, context}, state) when is_atom(name) and is_atom(context) and name != :__MODULE__ do
-    case state.targets[name] do
-      {:child, module} -> module
-      _other -> nil
-    end
-  end
-
-  defp child_module(expression, state), do: Spec.child(expression, state.scope)
-
-  defp child(expression, state) do
-    case Spec.child(expression, state.scope) do
-      nil -> nil
-      module -> {:child, module}
-    end
-  end
-
-  # The places around a wait, up to and with the process that it happens in.
-  defp await(state, task? \\ true) do
-    {inside, rest} = Enum.split_while(state.frames, fn {_id, kind, _data} -> kind != :spawned end)
-
-    awaits =
-      Enum.reduce(inside ++ Enum.take(rest, 1), state.awaits, fn {id, _kind, _data}, awaits ->
-        MapSet.put(awaits, id)
-      end)
-
-    %{state | awaits: awaits, awaits?: state.awaits? or (task? and rest == [])}
-  end
 
   # A receive for a known reference or process waits for that one alone.
   defp pinned?(clauses) when is_list(clauses) do
@@ -793,8 +555,6 @@ defmodule Penstock.Audit.Walk do
   end
 
   defp pinned?(_none), do: false
-
-  defp spawned?(state), do: Enum.any?(state.frames, fn {_id, kind, _data} -> kind == :spawned end)
 
   # `guard` gets the pattern of a clause and those before it, and returns the bound that they look at.
   defp clauses(clauses, origins, use, inner, outer, guard \\ fn _pattern, _earlier -> nil end) do
@@ -820,14 +580,6 @@ defmodule Penstock.Audit.Walk do
 
     {Origin.join_all(results), leave(inner, outer)}
   end
-
-  @doc "Splits the patterns of a clause from its guards."
-  def patterns([{:when, _meta, args}]) do
-    {patterns, guards} = Enum.split(args, -1)
-    {patterns, guards}
-  end
-
-  def patterns(patterns), do: {patterns, []}
 
   defp eval_list(expressions, state), do: Enum.map_reduce(expressions, state, &eval(&1, :used, &2))
 
@@ -884,23 +636,10 @@ defmodule Penstock.Audit.Walk do
     end
   end
 
-  defp bind_generator({:<-, _meta, [pattern, _expression]}, origin, state), do: bind(pattern, origin, state)
-  defp bind_generator(pattern, origin, state), do: bind(pattern, origin, state)
-
   defp pipe(left, right) do
     {:ok, Macro.pipe(left, right, 0)}
   rescue
     _error -> :error
-  end
-
-  defp names(pattern) do
-    {_pattern, names} =
-      Macro.prewalk(pattern, [], fn
-        {name, _meta, context} = node, names when is_atom(name) and is_atom(context) -> {node, [name | names]}
-        node, names -> {node, names}
-      end)
-
-    names
   end
 
   defp function?({:fn, _meta, _clauses}), do: true
