@@ -189,6 +189,7 @@ defmodule Penstock.ChildJobs.Memory do
           Stalls.during(fn ->
             begun = System.monotonic_time(:millisecond)
             send(maker, :drop)
+            receive do: (:dropped -> :ok)
             ask_until(fn -> match?({_, 1}, Native.pools_made()) end)
             System.monotonic_time(:millisecond) - begun
           end)
@@ -213,10 +214,8 @@ defmodule Penstock.ChildJobs.Memory do
     maker = spawn_link(fn -> hold_for(pids) end)
     send(maker, {:hold, self()})
     receive do: (:held -> :ok)
-    monitor = Process.monitor(maker)
-    Process.unlink(maker)
-    Process.exit(maker, :kill)
-    receive do: ({:DOWN, ^monitor, _, _, _} -> :ok)
+    send(maker, :drop)
+    receive do: (:dropped -> :ok)
     # Each `Pool.new` clears at most 512 holders of the dropped pool. So this number of calls is
     # enough to clear that pool and to reuse its memory. The list keeps the handles of the new
     # pools, so that the VM does not drop these.
@@ -227,17 +226,24 @@ defmodule Penstock.ChildJobs.Memory do
   end
 
   # Waits for `:hold`, makes a pool, and gives a permit of it to each process. Only the caller has
-  # the handle of the pool. The handle is dropped when the caller ends: after `:drop`, or by a
-  # kill.
+  # the handle of the pool. After `:drop` the caller collects the handle. The death of the caller
+  # would drop the handle too, but some time after its `:DOWN`.
   defp hold_for(pids) do
     receive do: ({:hold, from} -> hold_for(pids, from))
   end
 
   defp hold_for(pids, from) do
+    give_all(pids)
+    send(from, :held)
+    receive do: (:drop -> :ok)
+    :erlang.garbage_collect()
+    send(from, :dropped)
+  end
+
+  defp give_all(pids) do
     pool = Pool.new(limit: length(pids))
     :ok = Pool.acquire(pool, permits: length(pids))
     for pid <- pids, do: :ok = Pool.transfer(pool, pid)
-    send(from, :held)
-    receive do: (:drop -> pool)
+    :ok
   end
 end
