@@ -54,6 +54,20 @@ fn spawn<T: 'static>(credit: &Arc<Credit>, act: impl FnOnce(&Credit) -> T + 'sta
     thread::spawn(move || act(&credit))
 }
 
+/// Returns two references to one place, for the work that two threads must not do at the same time: loom
+/// fails a model in which they can.
+fn place() -> (Rc<UnsafeCell<()>>, Rc<UnsafeCell<()>>) {
+    // loom runs the threads of a model on one OS thread, so `Rc` is safe.
+    let place = Rc::new(UnsafeCell::new(()));
+    (Rc::clone(&place), place)
+}
+
+/// Returns two references to one flag, which is not raised.
+fn flag() -> (Arc<AtomicBool>, Arc<AtomicBool>) {
+    let flag = Arc::new(AtomicBool::new(false));
+    (Arc::clone(&flag), flag)
+}
+
 /// Asserts that the free permits are exactly these, however they were spread.
 #[track_caller]
 fn at_rest(credit: &Credit, free: i64) {
@@ -158,14 +172,11 @@ fn refusal_by_an_old_word_against_give() {
             credit.give(0, 2);
             credit.take(0, 1)
         });
-        let given = Arc::new(AtomicBool::new(false));
-        let giving = {
-            let given = Arc::clone(&given);
-            spawn(&credit, move |credit| {
-                credit.give(0, 1);
-                given.store(true, Ordering::Release);
-            })
-        };
+        let (given, theirs) = flag();
+        let giving = spawn(&credit, move |credit| {
+            credit.give(0, 1);
+            theirs.store(true, Ordering::Release);
+        });
         if given.load(Ordering::Acquire) {
             assert_eq!(credit.take(1, 1), Ok(()));
             assert!(!credit.give(1, 1));
@@ -286,11 +297,8 @@ fn lower_limit_against_take() {
 fn higher_limit_against_take() {
     explore(|| {
         let credit = one_each();
-        let raised = Arc::new(AtomicBool::new(false));
-        let other = {
-            let raised = Arc::clone(&raised);
-            spawn(&credit, move |credit| (raised.load(Ordering::Acquire), credit.take(0, 3).is_ok()))
-        };
+        let (raised, theirs) = flag();
+        let other = spawn(&credit, move |credit| (theirs.load(Ordering::Acquire), credit.take(0, 3).is_ok()));
         assert_eq!(credit.shift(1), 2);
         raised.store(true, Ordering::Release);
         let (knows, taken) = other.join().unwrap();
@@ -340,29 +348,33 @@ fn refill_against_refill_and_recall() {
     });
 }
 
-/// Runs a model of two callers that work while they hold both permits: on shard 0, and on shard
-/// 1, which must recall. The work of one happens before the work of the other.
+/// Runs a model of two callers that each take all `permits`, work, and give them back. The work of one
+/// happens before the work of the other.
+fn work_in_turn(credit: &Arc<Credit>, permits: u32) {
+    let turn = move |credit: &Credit, work: &UnsafeCell<()>, shard| {
+        if credit.take(shard, permits).is_ok() {
+            work.with_mut(|_| ());
+            credit.give(shard, permits.into());
+        }
+    };
+    let (work, theirs) = place();
+    let other = spawn(credit, move |credit| turn(credit, &theirs, 0));
+    turn(credit, &work, 1);
+    other.join().unwrap();
+    at_rest(credit, i64::from(permits));
+}
+
+/// Two callers work while they hold both permits: on shard 0, and on shard 1, which must recall.
 #[test]
 fn work_against_work() {
-    explore(|| {
-        let credit = both_on_shard_0();
-        // loom runs the threads of a model on one OS thread, so `Rc` is safe.
-        let work = Rc::new(UnsafeCell::new(()));
-        let turn = |credit: &Credit, work: &UnsafeCell<()>, shard| {
-            if credit.take(shard, 2).is_ok() {
-                // loom fails the model if the other thread can access `work` at the same time.
-                work.with_mut(|_| ());
-                credit.give(shard, 2);
-            }
-        };
-        let other = {
-            let work = Rc::clone(&work);
-            spawn(&credit, move |credit| turn(credit, &work, 0))
-        };
-        turn(&credit, &work, 1);
-        other.join().unwrap();
-        at_rest(&credit, 2);
-    });
+    explore(|| work_in_turn(&both_on_shard_0(), 2));
+}
+
+/// Two callers work in turn by the only permit, which never leaves the central word. A caller may
+/// load the word before the other takes and gives back, and find the same value afterwards.
+#[test]
+fn work_against_work_by_the_central_word() {
+    explore(|| work_in_turn(&open(1), 1));
 }
 
 /// One caller works and gives its permits to the central word. Another one refills a shard from
@@ -372,15 +384,11 @@ fn work_against_take_after_a_refill() {
     explore(|| {
         let credit = open(2);
         assert!(credit.take_for_waiter(2).is_ok());
-        // loom runs the threads of a model on one OS thread, so `Rc` is safe.
-        let work = Rc::new(UnsafeCell::new(()));
-        let working = {
-            let work = Rc::clone(&work);
-            spawn(&credit, move |credit| {
-                work.with_mut(|_| ());
-                credit.give(0, 2);
-            })
-        };
+        let (work, theirs) = place();
+        let working = spawn(&credit, move |credit| {
+            theirs.with_mut(|_| ());
+            credit.give(0, 2);
+        });
         let refilling = spawn(&credit, |credit| credit.take(0, 1).is_ok());
         let taken = credit.take(0, 1).is_ok();
         if taken {
@@ -392,30 +400,6 @@ fn work_against_take_after_a_refill() {
     });
 }
 
-/// Two callers work in turn by the only permit, which never leaves the central word. A caller may
-/// load the word before the other takes and gives back, and find the same value afterwards.
-#[test]
-fn work_against_work_by_the_central_word() {
-    explore(|| {
-        let credit = open(1);
-        // loom runs the threads of a model on one OS thread, so `Rc` is safe.
-        let work = Rc::new(UnsafeCell::new(()));
-        let turn = |credit: &Credit, work: &UnsafeCell<()>, shard| {
-            if credit.take(shard, 1).is_ok() {
-                work.with_mut(|_| ());
-                credit.give(shard, 1);
-            }
-        };
-        let other = {
-            let work = Rc::clone(&work);
-            spawn(&credit, move |credit| turn(credit, &work, 0))
-        };
-        turn(&credit, &work, 1);
-        other.join().unwrap();
-        at_rest(&credit, 1);
-    });
-}
-
 /// A holder works, and gives its permits to its shard. A third caller recalls them, and the next
 /// holder takes them from the central word. It observes the work.
 #[test]
@@ -423,15 +407,11 @@ fn work_against_take_after_a_recall() {
     explore(|| {
         let credit = both_on_shard_0();
         assert_eq!(credit.take(0, 2), Ok(()));
-        // loom runs the threads of a model on one OS thread, so `Rc` is safe.
-        let work = Rc::new(UnsafeCell::new(()));
-        let working = {
-            let work = Rc::clone(&work);
-            spawn(&credit, move |credit| {
-                work.with_mut(|_| ());
-                credit.give(0, 2);
-            })
-        };
+        let (work, theirs) = place();
+        let working = spawn(&credit, move |credit| {
+            theirs.with_mut(|_| ());
+            credit.give(0, 2);
+        });
         let recalling = spawn(&credit, |credit| credit.look().free());
         let taken = credit.take(1, 2).is_ok();
         if taken {
@@ -449,16 +429,12 @@ fn told_holder_against_close() {
     explore(|| {
         let credit = open(1);
         assert_eq!(credit.take(0, 1), Ok(()));
-        // loom runs the threads of a model on one OS thread, so `Rc` is safe.
-        let before = Rc::new(UnsafeCell::new(()));
-        let other = {
-            let before = Rc::clone(&before);
-            spawn(&credit, move |credit| {
-                if credit.give(0, 1) {
-                    before.with(|_| ());
-                }
-            })
-        };
+        let (before, theirs) = place();
+        let other = spawn(&credit, move |credit| {
+            if credit.give(0, 1) {
+                theirs.with(|_| ());
+            }
+        });
         before.with_mut(|_| ());
         credit.close();
         other.join().unwrap();
