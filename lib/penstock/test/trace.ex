@@ -71,9 +71,7 @@ defmodule Penstock.Test.Trace do
   # atoms are quoted, since these modules depend on this one.
   @callers [:"Elixir.Penstock.Test.Bound", :"Elixir.Penstock.Test.Leak", :"Elixir.Penstock.Test.Storm"]
 
-  # The bytes before "Return addr" in the line of a frame, with those of the line break, and the most
-  # that such a line has.
-  @address 20
+  # The most bytes that the line of a frame in a dump has.
   @longest_line 1_024
 
   # Elixir compares these charlists as lists of characters, all of which have two.
@@ -220,7 +218,7 @@ defmodule Penstock.Test.Trace do
 
   # The line also has the address of the frame in front. A value on the stack may have the same text.
   defp frame_at(dump, at) do
-    from = max(at - @address, 0)
+    from = max(at - address_bytes(), 0)
     line = binary_part(dump, from, min(@longest_line, byte_size(dump) - from))
 
     case Regex.run(~r/\A\n0x[[:xdigit:]]+ Return addr 0x[[:xdigit:]]+ \((.+):(.+)\/(\d+) \+ \d+\)\n/, line) do
@@ -228,6 +226,9 @@ defmodule Penstock.Test.Trace do
       nil -> []
     end
   end
+
+  # Returns the bytes before "Return addr": a line break, "0x", two digits for each byte of a word, and a blank.
+  defp address_bytes, do: 4 + 2 * :erlang.system_info(:wordsize)
 
   # The names are those of loaded functions, as Erlang quotes them.
   defp atom("'" <> quoted), do: quoted |> String.slice(0..-2//1) |> Macro.unescape_string() |> String.to_atom()
