@@ -22,6 +22,9 @@ defmodule Penstock.Audit.BuildTest do
   end
   """
 
+  # An audit takes the build path of this variable, as script/sanitize sets it, for that of the project.
+  @skip System.get_env("MIX_BUILD_PATH") && "MIX_BUILD_PATH is set"
+
   defp mix_exs(name, options, more \\ "") do
     """
     defmodule #{name}.MixProject do
@@ -89,6 +92,7 @@ defmodule Penstock.Audit.BuildTest do
     assert contents(root, "lib/*") == before
   end
 
+  @tag skip: @skip
   test "compiles the child of an umbrella with the build of the umbrella" do
     base = """
     defmodule Two do
@@ -112,6 +116,7 @@ defmodule Penstock.Audit.BuildTest do
     assert contents(root, "_build/**") == before
   end
 
+  @tag skip: @skip
   test "takes the environment and the target from the name of a build" do
     root =
       directory(%{

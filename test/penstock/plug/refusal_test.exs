@@ -65,9 +65,9 @@ defmodule Penstock.Plug.RefusalTest do
   end
 
   test "that was held back tells what is true after that" do
-    limiter = start_limiter(limit: 1, per: 1_000, clock: :monotonic)
+    limiter = start_limiter(limit: 1, per: patience(1_000), clock: :monotonic)
     assert call(conn(), gate: limiter).status == 200
-    conn = call(conn(), gate: limiter, refuse_after: 1_100)
+    conn = call(conn(), gate: limiter, refuse_after: patience(1_100))
     assert {conn.status, header(conn, "retry-after")} == {429, "1"}
     assert fields(conn, "ratelimit") == [{text(limiter), %{"r" => 1}}]
   end

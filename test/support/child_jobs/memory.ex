@@ -8,6 +8,8 @@ defmodule Penstock.ChildJobs.Memory do
   alias Penstock.{Native, Pool, Stalls}
 
   @never &Penstock.ChildJobs.Pieces.never/0
+  # By so many calls of `Pool.new/1` the dropped pool is cleared on every machine.
+  @most_pools 100
 
   ## Reloads
 
@@ -216,14 +218,20 @@ defmodule Penstock.ChildJobs.Memory do
     receive do: (:held -> :ok)
     send(maker, :drop)
     receive do: (:dropped -> :ok)
-    # Each `Pool.new` clears at most 512 holders of the dropped pool. So this number of calls is
-    # enough to clear that pool and to reuse its memory. The list keeps the handles of the new
-    # pools, so that the VM does not drop these.
-    pools = for _ <- 1..(div(holders, 512) + 2), do: Pool.new(limit: holders)
+    pools = until_reused([], before + 1, holders)
     {made, 0} = Native.pools_made()
     # `made - before` also counts the dropped pool, so one is subtracted.
     {length(pools) - (made - before - 1), Enum.map(pools, &Pool.try_acquire(&1, holders))}
   end
+
+  # Makes pools until one reuses memory. Each `Pool.new` clears some hundreds of holders of the dropped
+  # pool. The list keeps the handles of the new pools, so that the VM does not drop these.
+  defp until_reused(pools, made, holders) when length(pools) < @most_pools do
+    pools = [Pool.new(limit: holders) | pools]
+    if elem(Native.pools_made(), 0) == made, do: pools, else: until_reused(pools, made + 1, holders)
+  end
+
+  defp until_reused(pools, _made, _holders), do: pools
 
   # Waits for `:hold`, makes a pool, and gives a permit of it to each process. Only the caller has
   # the handle of the pool. After `:drop` the caller collects the handle. The death of the caller
