@@ -19,8 +19,8 @@ defmodule Penstock.HostileTermsTest do
   @moduletag timeout: 300_000
 
   # An answer must come within @answer_ms. The call must stop a neighbour for less than @ping_ms.
-  @ping_ms 5
-  @answer_ms 20
+  @ping_ms 5 * Penstock.PoolCase.slowness()
+  @answer_ms 20 * Penstock.PoolCase.slowness()
   # The test fails only if all of @tries rounds are slow. A term that Penstock handles badly makes
   # each round slow. A machine that is busy with other work makes only some rounds slow.
   @tries 100

@@ -8,7 +8,7 @@ defmodule Penstock.ChildJobs.Memory do
   alias Penstock.{Native, Pool, Stalls}
 
   @never &Penstock.ChildJobs.Pieces.never/0
-  # By so many calls of `Pool.new/1` the dropped pool is cleared on every machine.
+  # After this number of calls of `Pool.new/1`, the dropped pool is cleared on every machine.
   @most_pools 100
 
   ## Reloads
