@@ -6,7 +6,6 @@ defmodule Penstock.PoolLifeTest do
   # | an orderly end of the owner            | a caller without an answer; a permit that stays  |
   # | the owner crashes, or its parent does  | holders, waiters, counts or a name that are lost |
   # | a start after a crash, options changed | a value that neither update nor option has set   |
-  # | the owner is killed during its start   | a start that does not return                     |
   # | messages and exits of strangers        | an owner that ends because of them               |
   # | calls after a close                    | an answer instead of an exception                |
   # | 300 pools of one name under load       | a permit that survives its pool                  |
@@ -19,28 +18,6 @@ defmodule Penstock.PoolLifeTest do
     Process.unlink(owner)
     on_exit(fn -> Process.exit(owner, :kill) end)
     {name, owner}
-  end
-
-  # Runs in the tracer of a process. Kills each process that the traced process spawns.
-  defp kill_newborns do
-    receive do
-      {:trace, _, :spawn, pid, _} -> Process.exit(pid, :kill)
-      _ -> :ok
-    end
-
-    kill_newborns()
-  end
-
-  # Starts owners until one is killed during its start. Returns the result of that start.
-  defp await_killed(name, tries) do
-    case Pool.start_link(name: name, limit: 1) do
-      {:ok, owner} when tries > 0 ->
-        kill(owner)
-        await_killed(name, tries - 1)
-
-      other ->
-        other
-    end
   end
 
   defp assert_gone(name) do
@@ -138,14 +115,6 @@ defmodule Penstock.PoolLifeTest do
         kill(holder)
         eventually(fn -> counts(name) == {1, 1, 0} end)
       end
-    end
-
-    test "during its start makes start_link return the error :killed" do
-      Process.flag(:trap_exit, true)
-      tracer = spawn_link(&kill_newborns/0)
-      :erlang.trace(self(), true, [:procs, {:tracer, tracer}])
-      # If the tracer kills an owner only after its start, `await_killed/2` starts another owner.
-      assert await_killed(unique_name(), 10_000) == {:error, :killed}
     end
 
     test "with its killed parent leaves the pool" do

@@ -10,7 +10,6 @@ defmodule Penstock.Process.GatedChildRestartTest do
   # | no overdraft left                         | more retries than OTP makes                    |
   # | rest_for_one and one_for_all              | a group that cannot come back at a full pool   |
   # | a gate that is closed, or gone            | a supervisor that fails because of its gate    |
-  # | a child of `start_child/3`                | the steps for a full pool, without need        |
   # | children that are not restarted           | permits that they keep                         |
   # | children die repeatedly, spawners compete | more permits than the limit and the overdraft  |
   use Penstock.PoolCase, async: true
@@ -183,31 +182,6 @@ defmodule Penstock.Process.GatedChildRestartTest do
         end)
 
       assert log =~ "the gate #{inspect(name)} is not running any more: "
-    end
-
-    test "of a child of start_child/3 takes a free permit by an ordinary acquire" do
-      name = unique_name()
-      {:ok, _pid} = Penstock.DynamicSupervisor.start_link(name: name, limit: 3, max_restarts: 10)
-      {:ok, child} = Penstock.DynamicSupervisor.start_child(name, spec_of(1))
-      {:ok, other} = Penstock.DynamicSupervisor.start_child(name, spec_of(2))
-
-      [partition] =
-        Penstock.Supervision.Group.partitions(Penstock.Supervision.Partitions.fetch!(Penstock.DynamicSupervisor, name))
-
-      partition = Process.whereis(partition)
-      # `run_take` acquires a free permit. A restart calls `restart_take` only if there is none.
-      traced = [{Penstock.Native, :restart_take, 3}, {Penstock.Native, :run_take, 2}]
-      for function <- traced, do: :erlang.trace_pattern(function, true, [:local])
-      on_exit(fn -> for function <- traced, do: :erlang.trace_pattern(function, false, [:local]) end)
-      :erlang.trace(partition, true, [:call])
-      Process.exit(child, :kill)
-      assert_receive {:trace, ^partition, :call, {Penstock.Native, :run_take, [^name, 1]}}
-      eventually(fn -> DynamicSupervisor.count_children(partition).active == 2 end)
-      :erlang.trace(partition, false, [:call])
-      refute_received {:trace, ^partition, :call, {Penstock.Native, :restart_take, _}}
-      assert Process.alive?(other)
-      eventually(fn -> Pool.info(name).in_use == 2 end)
-      Penstock.DynamicSupervisor.stop(name)
     end
 
     test "does not happen to a temporary child, or to a transient one that ended well" do
