@@ -144,9 +144,10 @@ defmodule Penstock.Audit.Judge do
   defp through(mfa, _chain, mfa), do: ""
   defp through(entry, chain, _mfa) when length(chain) <= 1, do: " in #{Function.show(entry)}"
 
-  defp through(entry, chain, _mfa),
-    do:
-      " in #{Function.show(entry)}, through #{chain |> Enum.drop(-1) |> Enum.reverse() |> Enum.map_join(", ", &Function.show/1)}"
+  defp through(entry, chain, _mfa) do
+    steps = chain |> Enum.drop(-1) |> Enum.reverse() |> Enum.map_join(", ", &Function.show/1)
+    " in #{Function.show(entry)}, through #{steps}"
+  end
 
   defp loop_text({nil, name, arity}), do: "the recursion of #{name}/#{arity}"
   defp loop_text({Kernel.SpecialForms, :for, _arity}), do: "the comprehension"

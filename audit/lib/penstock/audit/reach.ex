@@ -1,7 +1,7 @@
 defmodule Penstock.Audit.Reach do
   @moduledoc false
-  # What reaches each function of a project: calls, events from outside, the elements of loops, and the
-  # level of each parameter. The files of `reach/` find one of these each.
+  # What `reach/` finds about each function: its callers, the events and loops that run it, and the level
+  # of each parameter. `Waits` prepares the modules, and `Conditions` weighs what encloses a call.
 
   alias Penstock.Audit.{Entries, Reach, Senders, Spec}
   alias Penstock.Audit.Reach.{Elements, Events, Graph, Levels}

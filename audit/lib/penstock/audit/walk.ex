@@ -6,7 +6,7 @@ defmodule Penstock.Audit.Walk do
   # The state:
   #
   #   * `env` - the origin of each variable, `marks` - the bound that a variable was computed from,
-  #     `targets` - the name of a supervisor that a variable has
+  #     `targets` - the supervisor or the child that a variable names, see `Penstock.Audit.Walk.Target`
   #   * `frames` - what encloses the place, as `Penstock.Audit.Call` says
   #   * `calls`, `awaits`, `reads`, `specs` - what was found
 
@@ -15,6 +15,7 @@ defmodule Penstock.Audit.Walk do
 
   import Pattern, only: [bind: 3, bind_generator: 3, names: 1, patterns: 1, read: 2]
   import Place, only: [await: 1, await: 2, branched: 2, guarded: 2, leave: 2, push: 3, spawned?: 1]
+
   @operators [:+, :-, :*, :/, :<>, :++, :--, :==, :!=, :===, :!==, :<, :>, :<=, :>=, :!, :not, :in]
   @discarding [:each, :foreach]
   # A range in the text up to more than this is as good as no bound.
@@ -69,7 +70,7 @@ defmodule Penstock.Audit.Walk do
 
   defp eval({:=, _meta, [pattern, expression]}, _use, state) do
     {origin, state} = eval(expression, {:bound, names(pattern)}, state)
-    mark = Condition.kind(expression, state.scope, state.marks, state.limits)
+    mark = Guard.kind(expression, state)
     target = Target.of(expression, state)
     state = bind(pattern, origin, state)
 

@@ -22,12 +22,12 @@ defmodule Penstock.Audit.Reach.Conditions do
   def weaken_by(_frame, strength), do: strength
 
   @doc """
-  Returns the frames without conditions that say that a thing is absent.
+  Returns the frames without the conditions that a thing exists already.
 
   A message about a thing that exists may come many times; one that makes it exist may not.
   """
-  def absent([{_absent, :absent, _none}, guard | frames]), do: [guard | absent(frames)]
-  def absent([{_id, :guard, :exists}, {_branch, :branch, _none} | frames]), do: absent(frames)
-  def absent([frame | frames]), do: [frame | absent(frames)]
-  def absent([]), do: []
+  def without_existing([{_absent, :absent, _none}, guard | frames]), do: [guard | without_existing(frames)]
+  def without_existing([{_id, :guard, :exists}, {_branch, :branch, _none} | frames]), do: without_existing(frames)
+  def without_existing([frame | frames]), do: [frame | without_existing(frames)]
+  def without_existing([]), do: []
 end

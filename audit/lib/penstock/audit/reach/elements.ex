@@ -9,8 +9,9 @@ defmodule Penstock.Audit.Reach.Elements do
   @chain Graph.longest_chain()
 
   @doc """
-  Returns which functions run once per element of a loop in one of their callers. Of the two maps, that of
-  `true` counts loops whose body waits for what it starts too.
+  Returns which functions run once per element of a loop in one of their callers.
+
+  The map of `true` has all loops. That of `false` leaves out those whose body waits for what it starts.
   """
   def find(reach) do
     for awaited <- [true, false], into: %{} do

@@ -37,7 +37,10 @@ defmodule Penstock.Audit.Reach.Events do
       {sender, function} = Map.fetch!(reach.functions, from)
 
       not Entries.tool?(sender) and not Waits.waits?(function) and
-        Conditions.weaken(reached(reach, sender, function, call), %{call | frames: Conditions.absent(call.frames)}) >=
+        Conditions.weaken(reached(reach, sender, function, call), %{
+          call
+          | frames: Conditions.without_existing(call.frames)
+        }) >=
           @outsider
     end)
   end
@@ -148,7 +151,7 @@ defmodule Penstock.Audit.Reach.Events do
           %{mfa: {GenServer, sender, _arity}, args: [_server, message | _rest]} = call <- calls,
           "handle_#{sender}" == Atom.to_string(name),
           tag != nil and Source.tag(message) == tag,
-          do: Conditions.weaken(@outsider, %{call | frames: Conditions.absent(call.frames)})
+          do: Conditions.weaken(@outsider, %{call | frames: Conditions.without_existing(call.frames)})
 
     Enum.max(senders, fn -> @outsider end)
   end

@@ -10,7 +10,8 @@ defmodule Penstock.Audit.Reach.Graph do
   # A supervisor calls these at a start.
   @never [:init, :child_spec]
 
-  @doc "Returns the length of the longest chain of calls that a finding names. Longer ones tell its reader nothing."
+  # Longer ones tell the reader nothing.
+  @doc "Returns the length of the longest chain of calls that a finding names."
   def longest_chain, do: 10
 
   @doc "Returns the functions of `modules` by their names, each with its module."

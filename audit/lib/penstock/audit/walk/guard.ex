@@ -56,7 +56,8 @@ defmodule Penstock.Audit.Walk.Guard do
   @doc """
   Returns `:limit` if an argument of a call was computed from a limit.
 
-  As `free` was in `free = Enum.take(jobs, @most - map_size(running))`.
+  So the functions of `Enum.each(free, …)` are bounded after
+  `free = Enum.take(jobs, @most - map_size(running))`.
   """
   def arguments(args, state) do
     kinds = for {name, _meta, context} <- args, is_atom(name) and is_atom(context), do: state.marks[name]
