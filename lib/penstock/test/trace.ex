@@ -71,8 +71,10 @@ defmodule Penstock.Test.Trace do
   # atoms are quoted, since these modules depend on this one.
   @callers [:"Elixir.Penstock.Test.Bound", :"Elixir.Penstock.Test.Leak", :"Elixir.Penstock.Test.Storm"]
 
-  # The most bytes that the line of a frame in a dump has.
+  # The most bytes of the line of a frame in a dump, and of those before "Return addr" in it, with the
+  # line break.
   @longest_line 1_024
+  @longest_address 20
 
   # Elixir compares these charlists as lists of characters, all of which have two.
   @first_without_turns ~c"29"
@@ -216,10 +218,12 @@ defmodule Penstock.Test.Trace do
     dump |> :binary.matches("Return addr 0x") |> Stream.flat_map(fn {at, _length} -> frame_at(dump, at) end)
   end
 
-  # The line also has the address of the frame in front. A value on the stack may have the same text.
+  # The line also has the address of the frame in front, of as many digits as the machine's words need. A
+  # value on the stack may have the same text.
   defp frame_at(dump, at) do
-    from = max(at - address_bytes(), 0)
-    line = binary_part(dump, from, min(@longest_line, byte_size(dump) - from))
+    from = max(at - @longest_address, 0)
+    begin = from + line_break(binary_part(dump, from, at - from))
+    line = binary_part(dump, begin, min(@longest_line, byte_size(dump) - begin))
 
     case Regex.run(~r/\A\n0x[[:xdigit:]]+ Return addr 0x[[:xdigit:]]+ \((.+):(.+)\/(\d+) \+ \d+\)\n/, line) do
       [_line, module, function, arity] -> [{atom(module), atom(function), String.to_integer(arity), []}]
@@ -227,8 +231,13 @@ defmodule Penstock.Test.Trace do
     end
   end
 
-  # Returns the bytes before "Return addr": a line break, "0x", two digits for each byte of a word, and a blank.
-  defp address_bytes, do: 4 + 2 * :erlang.system_info(:wordsize)
+  # Returns where the last line break is, or 0.
+  defp line_break(bytes) do
+    case :binary.matches(bytes, "\n") do
+      [] -> 0
+      breaks -> breaks |> List.last() |> elem(0)
+    end
+  end
 
   # The names are those of loaded functions, as Erlang quotes them.
   defp atom("'" <> quoted), do: quoted |> String.slice(0..-2//1) |> Macro.unescape_string() |> String.to_atom()
