@@ -54,7 +54,7 @@ fn spawn<T: 'static>(credit: &Arc<Credit>, act: impl FnOnce(&Credit) -> T + 'sta
     thread::spawn(move || act(&credit))
 }
 
-/// Returns two references to one place, for the work that two threads must not do at the same time: loom
+/// Returns two references to one place, for work that two threads must not do at the same time. loom
 /// fails a model in which they can.
 fn place() -> (Rc<UnsafeCell<()>>, Rc<UnsafeCell<()>>) {
     // loom runs the threads of a model on one OS thread, so `Rc` is safe.
@@ -348,8 +348,8 @@ fn refill_against_refill_and_recall() {
     });
 }
 
-/// Runs a model of two callers that each take all `permits`, work, and give them back. The work of one
-/// happens before the work of the other.
+/// Lets two callers each try to take all `permits`, work, and give them back. The work of one happens
+/// before the work of the other.
 fn work_in_turn(credit: &Arc<Credit>, permits: u32) {
     let turn = move |credit: &Credit, work: &UnsafeCell<()>, shard| {
         if credit.take(shard, permits).is_ok() {
