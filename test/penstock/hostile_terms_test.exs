@@ -16,7 +16,7 @@ defmodule Penstock.HostileTermsTest do
 
   alias Penstock.{Ban, IP, Options, Pool, RateLimiter, Stalls}
 
-  @moduletag timeout: 300_000
+  @moduletag timeout: Penstock.PoolCase.patience(300_000)
 
   # An answer must come within @answer_ms. The call must stop a neighbour for less than @ping_ms.
   @ping_ms 5 * Penstock.PoolCase.slowness()

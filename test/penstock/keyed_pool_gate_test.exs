@@ -92,7 +92,7 @@ defmodule Penstock.KeyedPoolGateTest do
       pool = start(limit: 3)
       {:ok, {pid, ref}} = Penstock.spawn_monitor(pool, &forever/0, key: :a, permits: 3, max_runtime: 20)
       assert in_use(pool, :a) == 3
-      assert_receive {:DOWN, ^ref, :process, ^pid, :killed}, 5_000
+      assert_receive {:DOWN, ^ref, :process, ^pid, :killed}
       await_in_use(pool, 0)
     end
 

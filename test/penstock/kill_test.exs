@@ -308,7 +308,7 @@ defmodule Penstock.KillTest do
       end)
 
       send(pid, :go)
-      assert_receive {:held, ^pid, :ok}, 5_000
+      assert_receive {:held, ^pid, :ok}
       {pid, monitor}
     end
 
@@ -416,7 +416,7 @@ defmodule Penstock.KillTest do
       for pool <- both(limit: 1), _ <- 1..500 do
         {:ok, pid} = Penstock.spawn_link(pool, fn -> receive do: (:never -> :ok) end)
         Process.exit(pid, :kill)
-        assert_receive {:EXIT, ^pid, :killed}, 5_000
+        assert_receive {:EXIT, ^pid, :killed}
         assert Pool.try_acquire(pool) == :ok
         assert Pool.release(pool) == :ok
       end

@@ -266,7 +266,7 @@ defmodule Penstock.MetersTest do
     test "a process that a #{kind} admitted and that runs too long counts as killed" do
       name = start(@kind)
       {:ok, {pid, monitor}} = Penstock.spawn_monitor(name, &never/0, [max_runtime: 10] ++ opts(@kind))
-      assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}, 5_000
+      assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}
       assert Native.gate_meters(name).killed == 1
     end
 
@@ -310,7 +310,7 @@ defmodule Penstock.MetersTest do
     name = start(:pool)
     :ok = Pool.acquire(name, permits: 2)
     {:ok, ref} = Pool.acquire_async(name, timeout: 1)
-    assert_receive {^ref, {:error, :timeout}}, 5_000
+    assert_receive {^ref, {:error, :timeout}}
     assert waits(name) == 1
     {:ok, ref} = Pool.acquire_async(name)
     :ok = Pool.cancel(name, ref)
@@ -326,7 +326,7 @@ defmodule Penstock.MetersTest do
     gate = unique_name()
     start_supervised!({Gate, name: gate, limits: [pool, keyed]}, id: gate)
     {:ok, {pid, monitor}} = Penstock.spawn_monitor(gate, &never/0, key: :key, max_runtime: 10)
-    assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}, 5_000
+    assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}
     assert {Native.gate_meters(pool).killed, Native.gate_meters(keyed).killed} == {1, 1}
   end
 

@@ -268,7 +268,7 @@ defmodule Penstock.NativeTest do
 
         # Once the holder is dead, only the waiter refers to the pool.
         kill(holder)
-        assert_receive {:waited, :ok}, 5_000
+        assert_receive {:waited, :ok}
       end
     end
 

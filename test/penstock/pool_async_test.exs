@@ -17,12 +17,10 @@ defmodule Penstock.PoolAsyncTest do
 
   alias Penstock.RejectedError
 
-  @patience 10_000
-
   # Awaits the message of a request, and returns its answer.
   defp reply(ref) do
     assert is_reference(ref)
-    assert_receive {^ref, answer}, @patience
+    assert_receive {^ref, answer}
     answer
   end
 
@@ -260,7 +258,7 @@ defmodule Penstock.PoolAsyncTest do
       busy = spawn_link(fn -> take_and_give(pool, parent) end)
       for _ <- 1..5_000, do: assert(Pool.cancel(pool, ask!(pool)) == :ok)
       send(busy, :stop)
-      assert_receive :stopped, @patience
+      assert_receive :stopped
       assert counts(pool) == {0, 0, 0}
       assert mailbox() == []
     end

@@ -52,7 +52,7 @@ defmodule Penstock.PoolLargeTest do
     # The number of times that the test measures again.
     @rounds 100
 
-    @tag timeout: 120_000
+    @tag timeout: Penstock.PoolCase.patience(120_000)
     test "walks over all holders once, and takes linear time in their number" do
       pool = start_pool(limit: :infinity)
       crowd(pool, @few)

@@ -1,5 +1,6 @@
 defmodule Penstock.PoolLifeTest do
-  # The start of a pool, the end of its owner, and the next pool of the name.
+  # The start of a pool, the end of its owner, and the next pool of the name. See also
+  # pool_start_test.exs.
   #
   # | scenario                               | rules out                                        |
   # |----------------------------------------|--------------------------------------------------|

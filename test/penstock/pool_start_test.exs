@@ -1,5 +1,5 @@
 defmodule Penstock.PoolStartTest do
-  # Kills of the owner of a pool while `start_link/1` waits for it.
+  # Kills of the owner of a pool while `start_link/1` waits for it. Rules out a start that does not return.
   #
   # Not async: before OTP 27 a process has one tracer, and tests of Penstock.Test trace all new processes.
   use Penstock.PoolCase, async: false

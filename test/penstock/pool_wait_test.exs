@@ -20,7 +20,7 @@ defmodule Penstock.PoolWaitTest do
 
         for place <- 1..50 do
           :ok = Pool.release(pool)
-          assert_receive {:served, ^place}, 5_000
+          assert_receive {:served, ^place}
           assert Pool.info(pool).waiting == 50 - place
         end
 

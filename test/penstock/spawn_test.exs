@@ -45,7 +45,7 @@ defmodule Penstock.SpawnTest do
           end
 
           assert {:ok, {pid, monitor}} = start(@function, pool, fun)
-          assert_receive {:running, ^pid, [{^pid, 1}]}, 5_000
+          assert_receive {:running, ^pid, [{^pid, 1}]}
           assert pid != self()
           assert counts(pool) == {1, 1, 0}
           send(pid, {:exit, :normal})
@@ -171,7 +171,7 @@ defmodule Penstock.SpawnTest do
           end
 
           assert {:ok, {pid, monitor}} = start(@function, pool, fun, permits: 2)
-          assert_receive {:answers, answers}, 5_000
+          assert_receive {:answers, answers}
           not_held = {:error, :not_held}
 
           assert answers ==
@@ -263,7 +263,7 @@ defmodule Penstock.SpawnTest do
         {:ok, {pid, ref}} = Penstock.spawn_monitor(pool, &stay/0)
         assert Process.info(pid, :links) == {:links, []}
         send(pid, {:exit, :reason})
-        assert_receive {:DOWN, ^ref, :process, ^pid, :reason}, 5_000
+        assert_receive {:DOWN, ^ref, :process, ^pid, :reason}
         assert mailbox() == []
       end
     end
@@ -307,7 +307,7 @@ defmodule Penstock.SpawnTest do
 
       for pool <- both(limit: 1), reason <- [:normal, :crash] do
         {:ok, pid} = Penstock.spawn_link(pool, fn -> exit(reason) end)
-        assert_receive {:EXIT, ^pid, ^reason}, 5_000
+        assert_receive {:EXIT, ^pid, ^reason}
         assert Pool.try_acquire(pool) == :ok
         assert Pool.release(pool) == :ok
         assert mailbox() == []

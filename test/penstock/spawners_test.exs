@@ -21,7 +21,7 @@ defmodule Penstock.SpawnersTest do
 
   @ms 500
   @kills 30
-  @patience_ms 30_000
+  @patience_ms 30_000 * Penstock.PoolCase.slowness()
 
   defmodule Server do
     use GenServer
@@ -386,13 +386,13 @@ defmodule Penstock.SpawnersTest do
       if sessions?() do
         {rows, pid} = rows_during(fn -> spawn(Enum, :sum, [[1]]) end)
         assert row(rows, Enum, :sum, 1)
-        assert_receive {:trace, ^pid, :spawned, _, {Enum, :sum, _}}, 5_000
+        assert_receive {:trace, ^pid, :spawned, _, {Enum, :sum, _}}
       else
         assert Penstock.spawners(1) == {:error, :tracing}
       end
 
       pid = spawn(Enum, :max, [[1]])
-      assert_receive {:trace, ^pid, :spawned, _, {Enum, :max, _}}, 5_000
+      assert_receive {:trace, ^pid, :spawned, _, {Enum, :max, _}}
       assert :erlang.trace_info(:new_processes, :tracer) == {:tracer, self()}
     after
       :erlang.trace(:new_processes, false, [:procs])

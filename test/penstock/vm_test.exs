@@ -8,7 +8,7 @@ defmodule Penstock.VMTest do
 
   doctest VM
 
-  @moduletag timeout: 120_000
+  @moduletag timeout: Penstock.PoolCase.patience(120_000)
 
   @refused {:error, :overloaded}
 

@@ -12,14 +12,14 @@ defmodule Penstock.PoolCase do
     end
   end
 
-  # script/matrix arm64 sets it, since an emulated machine is many times slower.
+  # script/matrix sets it for emulated machines, which are many times slower.
   @slowness String.to_integer(System.get_env("PENSTOCK_TEST_SLOWNESS", "1"))
   @patience 10_000 * @slowness
 
   @doc "Returns by how many times tests wait longer than on a real machine."
   def slowness, do: @slowness
 
-  @doc "Returns the time in ms that has `ms` on a real machine, and is longer on an emulated one."
+  @doc "Returns `ms`, multiplied by the slowness of the machine."
   def patience(ms), do: ms * @slowness
 
   @doc "Returns a pattern for the message about a name without a gate. It matches a hint as well."

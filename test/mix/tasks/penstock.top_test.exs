@@ -53,7 +53,7 @@ defmodule Mix.Tasks.Penstock.TopTest do
         ])
 
       # The node ends with its input, when the port closes.
-      assert_receive {^port, {:data, "up" <> _rest}}, 60_000
+      assert_receive {^port, {:data, "up" <> _rest}}, Penstock.PoolCase.patience(60_000)
       %{node: name, port: port}
     end
 

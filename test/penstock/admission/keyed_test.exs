@@ -147,7 +147,7 @@ defmodule Penstock.Admission.KeyedTest do
     {:ok, {pid, monitor}} = Penstock.spawn_monitor(limiter, &never/0, max_runtime: 20)
     assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}
     {:ok, task} = Penstock.Task.async(limiter, &never/0, max_runtime: 20)
-    assert Task.yield(task, 10_000) == {:exit, :killed}
+    assert Task.yield(task, patience(10_000)) == {:exit, :killed}
     {:ok, agent} = Penstock.start_process(limiter, {Agent, :start_link, [fn -> 1 end]}, max_runtime: 20)
     assert_receive {:EXIT, ^agent, :killed}
   end

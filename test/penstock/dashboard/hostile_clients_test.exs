@@ -148,7 +148,7 @@ defmodule Penstock.Dashboard.HostileClientsTest do
       started = System.monotonic_time(:millisecond)
       dribble(socket)
       # The time is for all headers together.
-      assert System.monotonic_time(:millisecond) - started < 5_000
+      assert System.monotonic_time(:millisecond) - started < Penstock.PoolCase.patience(5_000)
       assert eventually(fn -> counts(pool) == {0, 0, 0} end)
     end
 

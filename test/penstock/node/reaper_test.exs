@@ -43,7 +43,7 @@ defmodule Penstock.Node.ReaperTest do
 
     for {monitor, n} <- Enum.with_index(monitors) do
       if rem(n, 30) == 0, do: kill_reaper()
-      assert_receive {:DOWN, ^monitor, :process, _pid, :killed}, 5_000
+      assert_receive {:DOWN, ^monitor, :process, _pid, :killed}
     end
 
     assert Pool.info(pool).killed == 300
@@ -59,7 +59,7 @@ defmodule Penstock.Node.ReaperTest do
     assert Native.deadline_due() == []
     assert Process.alive?(pid)
     kill_reaper()
-    assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}, 5_000
+    assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}
     assert Pool.info(pool).killed == 1
   end
 
@@ -74,7 +74,7 @@ defmodule Penstock.Node.ReaperTest do
         )
 
       if rem(n, 3) == 0, do: Process.exit(pid, :kill)
-      assert_receive {:DOWN, ^monitor, :process, ^pid, _reason}, 5_000
+      assert_receive {:DOWN, ^monitor, :process, ^pid, _reason}
     end
 
     eventually(&asleep?/0)
@@ -87,7 +87,7 @@ defmodule Penstock.Node.ReaperTest do
     {:message_queue_len, 0} = Process.info(Process.whereis(Reaper), :message_queue_len)
     pool = Pool.new(limit: 1)
     {:ok, {pid, monitor}} = Penstock.spawn_monitor(pool, &never/0, max_runtime: 1)
-    assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}, 5_000
+    assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}
   end
 
   test "an unknown message does not end the reaper" do

@@ -12,6 +12,10 @@ defmodule Penstock.Plug.RefusalTest do
     def call(conn, _opts), do: Penstock.PlugCase.ok(conn)
   end
 
+  # The longest time in ms for which a refusal can be held back, and a time before its end.
+  @longest 60_000
+  @before_held 50_000
+
   defp call(conn, opts), do: Penstock.Plug.call(conn, Penstock.Plug.init([to: App] ++ opts))
 
   defp start_limiter(opts),
@@ -204,7 +208,7 @@ defmodule Penstock.Plug.RefusalTest do
 
     test "holds back at most 1,000 refusals at a time, and frees their places" do
       pool = start_pool(limit: 0)
-      opts = Penstock.Plug.init(to: App, gate: pool, key: :none, refuse_after: 60_000)
+      opts = Penstock.Plug.init(to: App, gate: pool, key: :none, refuse_after: @longest)
       test = self()
 
       refused =
@@ -215,7 +219,7 @@ defmodule Penstock.Plug.RefusalTest do
           end)
         end
 
-      for _ <- 1..50, do: assert_receive(:refused_at_once, patience(30_000))
+      for _ <- 1..50, do: assert_receive(:refused_at_once, @before_held)
       for {pid, _ref} <- refused, do: Process.exit(pid, :kill)
       for {_pid, ref} <- refused, do: assert_receive({:DOWN, ^ref, _, _, _})
       refute_received :refused_at_once

@@ -25,7 +25,7 @@ defmodule Penstock.Process.GatedChildCrashTest do
   end
 
   for {name, overdraft} <- ["with an overdraft": :limit, "without an overdraft": 0] do
-    @tag timeout: 300_000
+    @tag timeout: Penstock.PoolCase.patience(300_000)
     test "#{@children} crashed children at #{@holders} holders leave their supervisor able to answer (#{name})" do
       opts = if unquote(overdraft) == 0, do: [max_overdraft: 0], else: []
       pool = start_pool([limit: @holders, max_waiting: 100] ++ opts)

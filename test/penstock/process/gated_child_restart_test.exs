@@ -1,5 +1,5 @@
 defmodule Penstock.Process.GatedChildRestartTest do
-  # Restarts of children behind a gate.
+  # Restarts of children behind a gate. See also gated_child_steps_test.exs.
   #
   # | scenario                                  | rules out                                      |
   # |-------------------------------------------|------------------------------------------------|

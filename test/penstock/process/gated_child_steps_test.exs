@@ -1,5 +1,5 @@
 defmodule Penstock.Process.GatedChildStepsTest do
-  # Which native calls a restart makes.
+  # Which native calls a restart makes. Rules out the steps for a full pool where a permit is free.
   #
   # Not async: before OTP 27 a process has one tracer, and tests of Penstock.Test trace all new processes.
   use Penstock.PoolCase, async: false

@@ -82,7 +82,7 @@ defmodule Penstock.Process.MaxRuntimeTest do
     pool = Pool.new(limit: 1)
     started = now()
     {:ok, {pid, monitor}} = Penstock.spawn_monitor(pool, &never/0, max_runtime: 60)
-    assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}, 5_000
+    assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}
     assert now() - started >= 60
     :ok = Pool.acquire(pool)
     assert %{killed: 1, in_use: 1, released_by_exit: 1} = Pool.info(pool)
@@ -99,11 +99,11 @@ defmodule Penstock.Process.MaxRuntimeTest do
 
     for fun <- [&never/0, stubborn] do
       {:ok, pid} = Penstock.spawn_link(pool, fun, max_runtime: 1)
-      assert_receive {:EXIT, ^pid, :killed}, 5_000
+      assert_receive {:EXIT, ^pid, :killed}
     end
 
     {:ok, pid} = Penstock.Task.start_link(pool, &never/0, max_runtime: 1)
-    assert_receive {:EXIT, ^pid, :killed}, 5_000
+    assert_receive {:EXIT, ^pid, :killed}
     assert Pool.info(pool).killed == 3
   end
 
@@ -119,7 +119,7 @@ defmodule Penstock.Process.MaxRuntimeTest do
 
     {:ok, pid} = Penstock.Task.start(pool, &never/0, max_runtime: 20, timeout: 5_000)
     monitor = Process.monitor(pid)
-    assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}, 5_000
+    assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}
     :ok = Pool.acquire(pool)
     assert Pool.info(pool).killed == 3
   end
@@ -178,9 +178,9 @@ defmodule Penstock.Process.MaxRuntimeTest do
         task
       end
       |> Enum.map(fn task ->
-        outcome = Task.yield(task, 5_000)
+        outcome = Task.yield(task, patience(5_000))
         pid = task.pid
-        assert_receive {:EXIT, ^pid, reason}, 5_000
+        assert_receive {:EXIT, ^pid, reason}
         {outcome, reason}
       end)
 
@@ -200,7 +200,7 @@ defmodule Penstock.Process.MaxRuntimeTest do
 
     reasons =
       for monitor <- monitors do
-        assert_receive {:DOWN, ^monitor, :process, _pid, reason}, 5_000
+        assert_receive {:DOWN, ^monitor, :process, _pid, reason}
         reason
       end
 
@@ -224,8 +224,8 @@ defmodule Penstock.Process.MaxRuntimeTest do
     unnamed_monitor = Process.monitor(unnamed)
     Process.unlink(owner)
     GenServer.stop(owner)
-    assert_receive {:DOWN, ^named_monitor, :process, ^named, :killed}, 5_000
-    assert_receive {:DOWN, ^unnamed_monitor, :process, ^unnamed, :killed}, 5_000
+    assert_receive {:DOWN, ^named_monitor, :process, ^named, :killed}
+    assert_receive {:DOWN, ^unnamed_monitor, :process, ^unnamed, :killed}
   end
 
   test "the longest :max_runtime is accepted" do

@@ -122,7 +122,7 @@ defmodule Penstock.Task.DictionaryTest do
         )
 
       monitor = Process.monitor(task)
-      assert_receive {:DOWN, ^monitor, :process, ^task, reason} when reason in [:killed, :noproc], 5_000
+      assert_receive {:DOWN, ^monitor, :process, ^task, reason} when reason in [:killed, :noproc]
       assert all_back(pool, 1) == {0, 0, 0}
     end
 
@@ -165,7 +165,7 @@ defmodule Penstock.Task.DictionaryTest do
   # Runs `fun` in a new process, the consumer. Returns the consumer's exit reason.
   defp ends(fun) do
     {consumer, monitor} = spawn_monitor(fn -> exit({:said, fun.()}) end)
-    assert_receive {:DOWN, ^monitor, :process, ^consumer, reason}, 10_000
+    assert_receive {:DOWN, ^monitor, :process, ^consumer, reason}
     reason
   end
 
@@ -250,7 +250,7 @@ defmodule Penstock.Task.DictionaryTest do
       # after the test's. So the test waits until the consumer has a message.
       eventually(fn -> match?({:messages, [_ | _]}, Process.info(consumer, :messages)) end)
       send(consumer, :second_is_dead)
-      assert_receive {:DOWN, ^monitor, :process, ^consumer, said}, 5_000
+      assert_receive {:DOWN, ^monitor, :process, ^consumer, said}
       assert said == {:said, {:halted, :enough}, true, []}
       assert all_back(pool, 3) == {0, 0, 0}
     end

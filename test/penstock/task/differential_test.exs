@@ -27,7 +27,7 @@ defmodule Penstock.Task.DifferentialTest do
   # Penstock must not. With `ends_all`, Elixir leaves tasks running, and Penstock must not.
   def scenarios, do: Results.scenarios() ++ Failures.scenarios() ++ Surroundings.scenarios()
 
-  @tag timeout: 120_000
+  @tag timeout: Penstock.PoolCase.patience(120_000)
   test "Penstock's stream does the same as Elixir's in each of at least 40 scenarios" do
     scenarios = scenarios()
     names = Enum.map(scenarios, &elem(&1, 0))

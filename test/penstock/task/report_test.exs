@@ -33,10 +33,10 @@ defmodule Penstock.Task.ReportTest do
         spawn_monitor(fn ->
           Process.flag(:trap_exit, true)
           fun.()
-          receive do: ({:EXIT, _pid, _reason} -> :ok), after: (5_000 -> exit(:no_task_ended))
+          receive do: ({:EXIT, _pid, _reason} -> :ok), after: (patience(5_000) -> exit(:no_task_ended))
         end)
 
-      assert_receive {:DOWN, ^monitor, :process, ^pid, :normal}, 6_000
+      assert_receive {:DOWN, ^monitor, :process, ^pid, :normal}
     end)
     |> String.replace(~r/#PID<[\d.]+>/, "#PID")
     |> String.replace(~r/^\d\d:\d\d:\d\d\.\d+/m, "")

@@ -43,7 +43,7 @@ defmodule Penstock.Task.StreamKillTest do
 
       for _ <- 1..rem(n * 7, 200)//1, do: :erlang.yield()
       Process.exit(consumer, Enum.at([:kill, :shutdown, :stop], rem(n, 3)))
-      assert_receive {:DOWN, ^monitor, :process, ^consumer, _reason}, 1_000
+      assert_receive {:DOWN, ^monitor, :process, ^consumer, _reason}
     end
 
     assert all_back(pool, 5) == {0, 0, 0}

@@ -36,7 +36,7 @@ defmodule Penstock.Test.CrowdTest do
   test "the tracing of a bomb ends" do
     bomb = fn -> for _ <- 1..5_000, do: spawn(&PlantedBugs.block/0) end
     {pid, monitor} = spawn_monitor(fn -> assert_bounded(0, bomb) end)
-    assert_receive {:DOWN, ^monitor, :process, ^pid, {%ExUnit.AssertionError{}, []}}, 30_000
+    assert_receive {:DOWN, ^monitor, :process, ^pid, {%ExUnit.AssertionError{}, []}}, Penstock.PoolCase.patience(30_000)
     assert assert_bounded(0, fn -> :ok end) == :ok
   end
 end

@@ -8,8 +8,9 @@ defmodule Penstock.ChildJobs.Memory do
   alias Penstock.{Native, Pool, Stalls}
 
   @never &Penstock.ChildJobs.Pieces.never/0
-  # After this number of calls of `Pool.new/1`, the dropped pool is cleared on every machine.
-  @most_pools 100
+  # Each `Pool.new/1` clears this number of the holders of a dropped pool at most. It may find fewer,
+  # because the entries of a pool lie spread in its table.
+  @cleared 512
 
   ## Reloads
 
@@ -218,20 +219,21 @@ defmodule Penstock.ChildJobs.Memory do
     receive do: (:held -> :ok)
     send(maker, :drop)
     receive do: (:dropped -> :ok)
-    pools = until_reused([], before + 1, holders)
+    # Twice the calls that a table without a gap needs, and those that begin and that reuse.
+    pools = until_reused(2 * div(holders, @cleared) + 2, [], before + 1, holders)
     {made, 0} = Native.pools_made()
     # `made - before` also counts the dropped pool, so one is subtracted.
     {length(pools) - (made - before - 1), Enum.map(pools, &Pool.try_acquire(&1, holders))}
   end
 
-  # Makes pools until one reuses memory. Each `Pool.new` clears some hundreds of holders of the dropped
-  # pool. The list keeps the handles of the new pools, so that the VM does not drop these.
-  defp until_reused(pools, made, holders) when length(pools) < @most_pools do
-    pools = [Pool.new(limit: holders) | pools]
-    if elem(Native.pools_made(), 0) == made, do: pools, else: until_reused(pools, made + 1, holders)
-  end
+  # Makes at most `most` pools until one reuses memory. The list keeps the handles of the new pools, so
+  # that the VM does not drop these.
+  defp until_reused(0, pools, _made, _holders), do: pools
 
-  defp until_reused(pools, _made, _holders), do: pools
+  defp until_reused(most, pools, made, holders) do
+    pools = [Pool.new(limit: holders) | pools]
+    if elem(Native.pools_made(), 0) == made, do: pools, else: until_reused(most - 1, pools, made + 1, holders)
+  end
 
   # Waits for `:hold`, makes a pool, and gives a permit of it to each process. Only the caller has
   # the handle of the pool. After `:drop` the caller collects the handle. The death of the caller

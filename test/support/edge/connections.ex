@@ -2,7 +2,7 @@ defmodule Penstock.Connections do
   # Clients that connect to a listener under test, and acceptors that tests drive.
   @moduledoc false
 
-  @patience 10_000
+  @patience 10_000 * Penstock.PoolCase.slowness()
 
   @doc "Connects from an address. Returns the socket, which is passive."
   def connect!(port, from \\ {127, 0, 0, 1}) do

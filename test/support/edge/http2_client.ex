@@ -2,7 +2,7 @@ defmodule Penstock.HTTP2Client do
   # Sends one request of HTTP/2, over a socket of `:gen_tcp` or `:ssl`.
   @moduledoc false
 
-  @patience 30_000
+  @patience 30_000 * Penstock.PoolCase.slowness()
 
   # The types and flags of frames.
   @headers 1

@@ -12,19 +12,14 @@ defmodule Penstock.PlugCase do
     end
   end
 
-  @doc """
-  Returns `true` if the tests run on the real Plug.
-
-  Looks once. The code server searches the whole path for a module that is not there, and many conns at a
-  time would wait for it.
-  """
-  def real? do
-    with nil <- :persistent_term.get({__MODULE__, :real?}, nil) do
-      real? = Code.ensure_loaded?(Plug.Adapters.Test.Conn)
-      :persistent_term.put({__MODULE__, :real?}, real?)
-      real?
-    end
+  # The code server searches the whole path for a module that is not there. Processes that all make a
+  # conn would wait for it.
+  setup_all do
+    :persistent_term.put({__MODULE__, :real?}, Code.ensure_loaded?(Plug.Adapters.Test.Conn))
   end
+
+  @doc "Returns `true` if the tests run on the real Plug."
+  def real?, do: :persistent_term.get({__MODULE__, :real?})
 
   @doc "Returns a conn of a request by the client with the address `ip`."
   def conn(ip \\ {192, 0, 2, 1}, headers \\ []) do
