@@ -292,7 +292,7 @@ defmodule Penstock.MetricsTest do
         for n <- 1..300 do
           {module, opts} = Enum.at(kinds, rem(n, 3))
           {:ok, owner} = module.start_link([name: name] ++ opts)
-          if module == Pool, do: for(_ <- 1..rem(n, 40), do: :ok = Pool.try_acquire(name))
+          if module == Pool, do: for(_ <- 1..rem(n, 40)//1, do: :ok = Pool.try_acquire(name))
           GenServer.stop(owner)
         end
 

@@ -33,7 +33,9 @@ defmodule Penstock.Task.ReportTest do
         spawn_monitor(fn ->
           Process.flag(:trap_exit, true)
           fun.()
-          receive do: ({:EXIT, _pid, _reason} -> :ok), after: (patience(5_000) -> exit(:no_task_ended))
+
+          receive do: ({:EXIT, _pid, _reason} -> :ok),
+                  after: (Penstock.PoolCase.patience(5_000) -> exit(:no_task_ended))
         end)
 
       assert_receive {:DOWN, ^monitor, :process, ^pid, :normal}
