@@ -54,8 +54,8 @@ defmodule Mix.Tasks.Compile.PenstockAppup do
     loaded ++ for module <- from -- to, do: {:remove, {module, :soft_purge, :soft_purge}}
   end
 
-  # Loads a new module in the same way. The instruction add_module would kill processes that run code
-  # of an earlier change.
+  # Loads a new module in the same way. The instruction add_module would kill each process that still
+  # runs the code of an older version.
   defp load(module), do: {:load_module, module, :soft_purge, :soft_purge, []}
 
   defp released do

@@ -226,8 +226,8 @@ defmodule Penstock.ChildJobs.Memory do
     {length(pools) - (made - before - 1), Enum.map(pools, &Pool.try_acquire(&1, holders))}
   end
 
-  # Makes at most `most` pools until one reuses memory. The list keeps the handles of the new pools, so
-  # that the VM does not drop these.
+  # Makes at most `most` pools until one reuses memory. The VM would drop a pool without a handle, so the
+  # list keeps all handles.
   defp until_reused(0, pools, _made, _holders), do: pools
 
   defp until_reused(most, pools, made, holders) do

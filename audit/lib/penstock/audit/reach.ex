@@ -1,7 +1,12 @@
 defmodule Penstock.Audit.Reach do
   @moduledoc false
-  # What `reach/` finds about each function: its callers, the events and loops that run it, and the level
-  # of each parameter. `Waits` prepares the modules, and `Conditions` weighs what encloses a call.
+  # Keeps what the modules of `reach/` find about each function:
+  #
+  #   * `Graph` - the functions that call it
+  #   * `Events`, `Elements` - the events and the loops that run it
+  #   * `Levels` - who decides the values of its parameters
+  #
+  # `Waits` changes the modules before that. `Conditions` is shared by `Events` and `Elements`.
 
   alias Penstock.Audit.{Entries, Reach, Senders, Spec}
   alias Penstock.Audit.Reach.{Elements, Events, Graph, Levels}

@@ -1,6 +1,6 @@
 defmodule Penstock.Audit.Reach.Conditions do
   @moduledoc false
-  # What the code around a call leaves of the strength with which outsiders or loops reach it.
+  # Weighs the conditions around a call: each can lower the strength with which outsiders reach the call.
 
   @outsider 3
   @partly 2

@@ -1,6 +1,6 @@
 defmodule Penstock.Audit.Walk.Pattern do
   @moduledoc false
-  # What a pattern binds: where the values of its variables come from.
+  # Finds where the values of the variables in a pattern come from.
 
   alias Penstock.Audit.Origin
 
